@@ -1,0 +1,134 @@
+"""The settings of a store, validated as one value.
+
+It does not read files or the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self, get_args
+
+from synthians_memory.errors import InvalidTypeError, InvalidValueError
+
+__all__ = ["CheckLevel", "Durability", "Metric", "StoreConfig"]
+
+Metric = Literal["cosine", "ip", "l2"]
+Durability = Literal["commit", "interval"]
+CheckLevel = Literal["off", "quick", "full"]
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """Settings of one opened store; every value is checked on construction.
+
+    Attributes:
+        storage_path: the store's directory; a path object is accepted, and kept as a string.
+        embedding_dimension: length of every vector; None: fixed by the first one.
+        metric: how vectors are compared; fixed when the store is made.
+        durability: "commit": acknowledged means it survives a power cut. "interval": acknowledged means
+            it is in the journal, forced to disk after flush_threshold changes or flush_interval seconds.
+        flush_threshold: changes after which "interval" forces the journal to disk.
+        flush_interval: seconds after which it does so.
+        index_backup_count: rotating copies of memory_index.json that are kept.
+        backup_interval: seconds between two such copies.
+        auto_repair: whether open mends what its check finds.
+        startup_check: what open checks: "quick" compares names, sizes and times, "full" every byte.
+        cache_bytes: bound of the cache of loaded entities, in bytes of their files.
+        overlay_bytes: bound of what is acknowledged and cannot be written to files.
+        queue_bytes: bound of what waits for the writer; more callers wait their turn.
+        max_batch_bytes: bound of one batch.
+        segment_bytes: size that journal segments grow to.
+        checkpoint_bytes: journal bytes after which a checkpoint is made.
+        checkpoint_interval: seconds after which changes are checkpointed.
+        allow_network_filesystem: open a store there in spite of weaker locks and syncs.
+    """
+
+    storage_path: str = "./storage"
+    embedding_dimension: int | None = None
+    metric: Metric = "cosine"
+    durability: Durability = "commit"
+    flush_threshold: int = 20
+    flush_interval: float = 1.0
+    index_backup_count: int = 3
+    backup_interval: float = 3600.0
+    auto_repair: bool = True
+    startup_check: CheckLevel = "quick"
+    cache_bytes: int = 64 * _MIB
+    overlay_bytes: int = 64 * _MIB
+    queue_bytes: int = 64 * _MIB
+    max_batch_bytes: int = 256 * _MIB
+    segment_bytes: int = 8 * _MIB
+    checkpoint_bytes: int = 32 * _MIB
+    checkpoint_interval: float = 30.0
+    allow_network_filesystem: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "storage_path", _path_text(self.storage_path))
+        _check_choice("metric", self.metric, Metric)
+        _check_choice("durability", self.durability, Durability)
+        _check_choice("startup_check", self.startup_check, CheckLevel)
+        for name, least in _LEAST.items():
+            _check_number(name, getattr(self, name), least)
+        for name in ("auto_repair", "allow_network_filesystem"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidTypeError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        if self.embedding_dimension is not None:
+            _check_number("embedding_dimension", self.embedding_dimension, 1, _MAX_DIMENSION)
+
+    def with_overrides(self, **changes: Any) -> Self:
+        """A copy with `changes`; raises for an unknown name as for a wrong value."""
+        unknown = changes.keys() - {f.name for f in fields(self)}
+        if unknown:
+            known = ", ".join(f.name for f in fields(self))
+            raise InvalidTypeError(f"unknown setting {', '.join(sorted(unknown))}", hint=f"Settings are: {known}.")
+        return replace(self, **changes)
+
+
+_MAX_DIMENSION = 65_536
+# Beyond any use, and still what the operating system takes.
+_MOST_UNITS = 2**62
+_MOST_SECONDS = 1_000_000_000
+# The least value of each number; integers where the default is one.
+_LEAST: dict[str, int | float] = {
+    "flush_threshold": 1,
+    "flush_interval": 0.001,
+    "index_backup_count": 0,
+    "backup_interval": 0.0,
+    "cache_bytes": 0,
+    "overlay_bytes": 0,
+    "queue_bytes": 1,
+    "max_batch_bytes": _KIB,
+    "segment_bytes": 16 * _KIB,
+    "checkpoint_bytes": 1,
+    "checkpoint_interval": 0.01,
+}
+
+
+def _check_choice(name: str, value: object, choices: Any) -> None:
+    allowed = get_args(choices)
+    if value not in allowed:
+        raise InvalidValueError(f"{name} is {value!r}", hint=f"It is one of {', '.join(map(repr, allowed))}.")
+
+
+def _path_text(value: object) -> str:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise InvalidTypeError(f"storage_path must be a path as a string, not {type(path).__name__}")
+    if not path or "\0" in path:
+        raise InvalidValueError("storage_path is empty or has a zero character")
+    return path
+
+
+def _check_number(name: str, value: object, least: int | float, most: int = _MOST_UNITS) -> None:
+    wanted = "an integer" if isinstance(least, int) else "a number"
+    allowed = int if isinstance(least, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        raise InvalidTypeError(f"{name} must be {wanted}, not {value!r}")
+    most = most if isinstance(least, int) else _MOST_SECONDS
+    # Written so that NaN fails as well.
+    if not least <= value <= most:
+        raise InvalidValueError(f"{name} must lie in {least}..{most}")

@@ -1,0 +1,234 @@
+"""Check: does the disk hold what was acknowledged? It never writes.
+
+It is not repair: what it finds are values, and `repair` decides what to do about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from synthians_memory.codec import Inspection, inspect
+from synthians_memory.config import CheckLevel
+from synthians_memory.engine.exact import prepare
+from synthians_memory.engine.index import MemoryIndex
+from synthians_memory.engine.rebuild import vector_defects
+from synthians_memory.engine.records import Key
+from synthians_memory.engine.rows import unpack
+from synthians_memory.engine.state import StoreState
+from synthians_memory.engine.superblock import load_superblock
+from synthians_memory.engine.vectors import VectorView
+from synthians_memory.errors import DamagedViewError, NotRegularFileError, UnsupportedFormatError
+from synthians_memory.layout import (
+    ENTITY_FOLDERS,
+    INDEX,
+    INITIAL_FOLDERS,
+    MAPPING,
+    SUPERBLOCK,
+    Kind,
+    entity_path,
+    id_of_file_name,
+    is_scratch,
+)
+from synthians_memory.models import MemoryAssembly
+from synthians_memory.reports import Finding
+from synthians_memory.storage.backend import EntryStat
+from synthians_memory.storage.segment import read_journal
+
+__all__ = ["check", "check_entity"]
+
+_KINDS: Final[tuple[Kind, ...]] = ("memory", "assembly")
+_VECTOR_TOLERANCE: Final = 1e-6
+_MOST_ATTEMPTS: Final = 5
+
+
+def check(state: StoreState, level: CheckLevel) -> list[Finding]:
+    """Everything that is wrong with the store, in order of paths within each part.
+
+    Args:
+        state: an open store; a writer may go on beside.
+        level: "quick" compares names, sizes and times, and reads what differs; "full" reads every byte;
+            "off" finds nothing.
+
+    Raises:
+        DiskError: something could not be read at all.
+    """
+    if level == "off":
+        return []
+    findings = list(_check_superblock(state))
+    for kind in _KINDS:
+        findings += _check_folder(state, kind, full=level == "full")
+    findings += _check_vectors(state)
+    findings += _check_scratch(state)
+    findings += _check_stuck(state)
+    if level == "full":
+        findings += _check_views(state)
+        findings += _check_journal(state)
+        findings += _check_vector_values(state)
+        findings += _check_members(state)
+    return findings
+
+
+def _check_superblock(state: StoreState) -> Iterator[Finding]:
+    try:
+        found = load_superblock(state.backend)
+        if found is None:
+            yield Finding("superblock_damaged", f"{SUPERBLOCK} is missing", SUPERBLOCK)
+        elif found != state.superblock and state.journal is not None:
+            yield Finding("superblock_damaged", f"{SUPERBLOCK} states other facts than the open store", SUPERBLOCK)
+    except (DamagedViewError, UnsupportedFormatError, NotRegularFileError) as error:
+        yield Finding("superblock_damaged", error.message, SUPERBLOCK)
+
+
+# Entity files
+
+
+def _check_folder(state: StoreState, kind: Kind, *, full: bool) -> list[Finding]:
+    present: dict[str, EntryStat] = {}
+    foreign: list[str] = []
+    for name, stat in state.backend.scan(ENTITY_FOLDERS[kind]):
+        entity_id = id_of_file_name(name)
+        if entity_id is not None:
+            present[entity_id] = stat
+        elif not is_scratch(name):
+            foreign.append(name)
+    suspects = [i for i, stat in present.items() if full or not _as_seen(state, (kind, i), stat)]
+    suspects += [i for i in state.index.rows[kind].copy() if i not in present]
+    findings = [finding for i in sorted(suspects) if (finding := check_entity(state, (kind, i))) is not None]
+    for name in sorted(foreign):
+        path = f"{ENTITY_FOLDERS[kind]}/{name}"
+        findings.append(Finding("foreign_name", f"{path} is the file of no entity", path))
+    return findings
+
+
+def _as_seen(state: StoreState, key: Key, stat: EntryStat) -> bool:
+    packed = state.index.rows[key[0]].get(key[1])
+    return packed is not None and stat.kind == "file" and unpack(packed)[5:7] == (stat.size, stat.mtime_ns)
+
+
+def check_entity(state: StoreState, key: Key) -> Finding | None:
+    """What is wrong with the file of one entity, read whole; None where nothing is.
+
+    A writer beside may change index and file at any moment, so a difference counts only when the index
+    says the same after the file was read.
+    """
+    finding: Finding | None = None
+    for _ in range(_MOST_ATTEMPTS):
+        wanted = state.index.hash(key)
+        decided, _version = state.overlay.get(key)
+        if decided:
+            return None
+        finding = _judge(state, key, wanted)
+        if finding is None or (state.index.hash(key) == wanted and not state.overlay.get(key)[0]):
+            break
+    return finding
+
+
+def _judge(state: StoreState, key: Key, wanted: bytes | None) -> Finding | None:
+    path = entity_path(*key)
+    stat = state.backend.stat(path)
+    if stat is None:
+        return Finding("file_missing", f"{path} is in the memory index, but gone", path, *key) if wanted else None
+    if stat.kind != "file":
+        return Finding("not_a_file", f"{path} is no regular file", path, *key)
+    data = state.backend.read(path)
+    if data is None:
+        return _judge(state, key, wanted)
+    return _verdict(path, key, inspect(*key, data), wanted)
+
+
+def _verdict(path: str, key: Key, found: Inspection, wanted: bytes | None) -> Finding | None:
+    if found.state == "sealed" and found.hash == wanted:
+        return None
+    if found.entity is None:
+        return Finding("file_undecodable", f"{path}: {found.reason}", path, *key)
+    if found.state == "damaged":
+        return Finding("file_damaged", f"{path}: {found.reason}", path, *key)
+    if wanted is None:
+        return Finding("file_not_indexed", f"{path} is not in the memory index", path, *key)
+    if found.state == "edited":
+        return Finding("file_edited", f"{path} was edited by hand", path, *key)
+    return Finding("file_replaced", f"{path} is intact, but another version than acknowledged", path, *key)
+
+
+# Views, journal and the rest
+
+
+def _check_vectors(state: StoreState) -> Iterator[Finding]:
+    words = {"vector_missing": "has no vector", "vector_stale": "has the vector of another embedding"}
+    for code, key in sorted(vector_defects(state)):
+        row = state.index.row(key)
+        agree = state.vectors.slot_hash(key) == (row.embedding_hash if row else None)
+        # The writer changes one view after the other; what it is at stands in the overlay.
+        if agree or state.overlay.get(key)[0]:
+            continue
+        what = words.get(code, "has a vector, but no embedding")
+        yield Finding(code, f"{key[0]} {key[1]!r} {what}", MAPPING, *key)
+
+
+def _check_scratch(state: StoreState) -> Iterator[Finding]:
+    for folder in dict.fromkeys(("", *INITIAL_FOLDERS)):
+        for name, stat in state.backend.scan(folder):
+            # Younger ones may be the writer's work in progress.
+            if is_scratch(name) and stat.mtime_ns // 1000 < state.opened_micros:
+                path = f"{folder}/{name}" if folder else name
+                yield Finding("scratch", f"{path} was left behind by an interrupted write", path)
+
+
+def _check_stuck(state: StoreState) -> Iterator[Finding]:
+    for key, stuck in sorted(state.overlay.stuck.items()):
+        path = entity_path(*key)
+        yield Finding("apply_pending", f"{path} could not be written: {stuck.error.message}", path, *key)
+
+
+def _check_views(state: StoreState) -> Iterator[Finding]:
+    """Load the views from disk once more, beside those in memory."""
+    if state.index.position.sequence:
+        index = MemoryIndex(state.backend, state.superblock.facts, state.clock.micros)
+        problem = index.load()
+        if problem:
+            yield Finding("index_damaged", problem, INDEX)
+    if state.vectors.position.sequence:
+        facts = state.superblock
+        vectors = VectorView(state.backend, facts.store_id, facts.metric, facts.embedding_dimension)
+        problem = vectors.load()
+        if problem or not vectors.position.sequence:
+            yield Finding("vectors_damaged", problem or f"{MAPPING} is missing", MAPPING)
+
+
+def _check_journal(state: StoreState) -> Iterator[Finding]:
+    contents = read_journal(state.backend, (state.superblock.store_id, state.superblock.epoch))
+    for damage in contents.damage:
+        message = f"changes numbered {damage.first} to {damage.last} are damaged in the journal"
+        yield Finding("journal_damaged", message, damage.path)
+
+
+def _check_vector_values(state: StoreState) -> Iterator[Finding]:
+    for kind in _KINDS:
+        for entity_id, embedding_hash in sorted(state.vectors.hashes(kind).items()):
+            key: Key = (kind, entity_id)
+            row = state.index.row(key)
+            if row is None or row.embedding_hash != embedding_hash or check_entity(state, key) is not None:
+                continue
+            entity = state.load(key)
+            indexed = state.vectors.vector(key)
+            if entity is None or entity.vector is None or indexed is None:
+                continue
+            wanted = prepare(entity.vector[None, :], state.superblock.metric)[0]
+            if not np.allclose(wanted, indexed, rtol=0, atol=_VECTOR_TOLERANCE * max(1.0, float(np.abs(wanted).max()))):
+                yield Finding("vector_wrong", f"the vector of {kind} {entity_id!r} is not its embedding", MAPPING, *key)
+
+
+def _check_members(state: StoreState) -> Iterator[Finding]:
+    for entity_id in state.index.ids("assembly"):
+        key: Key = ("assembly", entity_id)
+        if check_entity(state, key) is not None:
+            continue
+        assembly = state.load(key)
+        if isinstance(assembly, MemoryAssembly):
+            for member in dict.fromkeys(assembly.members):
+                if member not in state.index.rows["memory"]:
+                    message = f"assembly {entity_id!r} names the memory {member!r}, which does not exist"
+                    yield Finding("member_missing", message, entity_path(*key), *key)

@@ -1,0 +1,454 @@
+"""Group commit: batches go to the journal, become visible, and reach their files, in this order.
+
+It is not the thread that calls it (`writer`), and it makes nothing but the journal durable (`checkpoint`).
+
+    validate and encode (at the call) -> expected_updated_at, stamp -> journal, one sync for the group
+    -> overlay and views in memory -> entity files -> acknowledge
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Final, NamedTuple
+
+from synthians_memory.codec import Draft, Version, inspect
+from synthians_memory.engine.overlay import Stuck
+from synthians_memory.engine.records import NO_HASH, Key, Record, encode_record, record_size
+from synthians_memory.engine.state import StoreState
+from synthians_memory.engine.view import Change, describe
+from synthians_memory.errors import (
+    BatchTooLargeError,
+    ConflictError,
+    DimensionError,
+    DiskError,
+    InvalidValueError,
+    OverloadedError,
+    ReadOnlyError,
+    SynthiansMemoryError,
+)
+from synthians_memory.layout import Kind, entity_path
+from synthians_memory.models import Vector
+from synthians_memory.reports import Finding
+from synthians_memory.storage.framing import packed_size
+from synthians_memory.times import from_micros, to_micros
+
+__all__ = ["ABSENT", "Absent", "Batch", "Committer", "Expected", "Operation"]
+
+
+class Absent(Enum):
+    """The type of `ABSENT`."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+Expected = datetime | Absent | None
+
+
+@dataclass(slots=True)
+class Operation:
+    """One change asked for.
+
+    Attributes:
+        kind, entity_id: of what.
+        draft: the encoded entity; None to delete.
+        expected: the update time that must be stored; ABSENT: nothing may be; None: whatever is.
+        keep_micros: an update time to keep where it does not lie before the stored one; None: now.
+        exact: a sealed version to store byte for byte (adoption); overrides draft and keep_micros.
+    """
+
+    kind: Kind
+    entity_id: str
+    draft: Draft | None
+    expected: Expected = None
+    keep_micros: int | None = None
+    exact: Version | None = None
+
+    @property
+    def key(self) -> Key:
+        """Kind and id."""
+        return self.kind, self.entity_id
+
+
+@dataclass(slots=True)
+class Batch:
+    """Changes that take effect together or not at all.
+
+    Attributes:
+        operations: in order; a later one of the same entity sees the earlier.
+        outcomes: for each operation the stored version, or for a delete whether it was there.
+        error: why the batch was refused; nothing of it is stored then.
+    """
+
+    operations: Sequence[Operation]
+    outcomes: list[Version | bool] = field(default_factory=list)
+    error: SynthiansMemoryError | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its journal payload, within a few per record."""
+        sizes = [record_size(o.entity_id, o.draft.size if o.draft else 0) for o in self.operations]
+        return packed_size(sizes)
+
+    @property
+    def deletes_only(self) -> bool:
+        """Whether it can only free space."""
+        return all(operation.draft is None for operation in self.operations)
+
+
+class _Stored(NamedTuple):
+    updated_micros: int
+    hash: bytes
+
+
+class _Before(NamedTuple):
+    """What an entity's file may hold until its latest change is applied.
+
+    Attributes:
+        hashes: content hashes of acknowledged versions; they are not foreign.
+        stat: size and mtime_ns of the file when it was last seen to hold the first of them.
+    """
+
+    hashes: set[bytes]
+    stat: tuple[int, int] | None
+
+
+class _Prepared(NamedTuple):
+    """A batch as it goes to the journal: its records, and the state it leaves."""
+
+    batch: Batch
+    records: list[Record]
+    layer: dict[Key, Version | None]
+
+
+class Committer:
+    """Commits groups of batches; used by one thread, the writer."""
+
+    def __init__(self, state: StoreState) -> None:
+        self._state = state
+        self._unapplied: list[dict[Key, Version | None]] = []
+        self._before: dict[Key, _Before] = {}
+        self.unforced = 0
+        # The computed hash of a file that is being adopted: the version it holds is not foreign.
+        self.adopting: bytes | None = None
+
+    def commit(self, batches: Sequence[Batch]) -> None:
+        """Commit a group; afterwards each batch has its outcomes or its error.
+
+        With durability "commit" every acknowledged batch is durable and in its files, or stuck in the
+        overlay. With "interval" it is in the journal, and `force` does the rest.
+        """
+        prepared = self._prepare(batches)
+        written = self._append(prepared)
+        durable = self._state.config.durability == "commit"
+        if durable and not self._sync(written):
+            return
+        self._publish(written)
+        if durable or self.unforced >= self._state.config.flush_threshold:
+            self.force()
+
+    def force(self) -> None:
+        """Make everything acknowledged durable in the journal and write its files.
+
+        Raises:
+            JournalFailedError: the sync failed; what it covered stays visible, and may be lost at a crash.
+        """
+        journal = self._state.journal
+        if journal is None:
+            return
+        journal.sync()
+        self.unforced = 0
+        for layer in self._unapplied:
+            self._apply_files(layer)
+            self._state.overlay.settle(layer)
+        self._unapplied = []
+
+    # Preparing
+
+    def _prepare(self, batches: Sequence[Batch]) -> list[_Prepared]:
+        ahead: dict[Key, _Stored | None] = {}
+        prepared: list[_Prepared] = []
+        for batch in batches:
+            try:
+                self._admit(batch)
+                prepared.append(self._stamp(batch, ahead))
+            except SynthiansMemoryError as error:
+                batch.error = error
+        return prepared
+
+    def _admit(self, batch: Batch) -> None:
+        state = self._state
+        if state.read_only_reason:
+            raise ReadOnlyError(f"the store is read-only: {state.read_only_reason}")
+        if batch.size > state.config.max_batch_bytes:
+            raise BatchTooLargeError(f"the batch has {batch.size} bytes, over {state.config.max_batch_bytes}")
+        if not batch.deletes_only and state.overlay.stuck_bytes > state.config.overlay_bytes:
+            raise OverloadedError(f"{state.overlay.stuck_bytes} bytes wait for files that cannot be written")
+        self._admit_vectors(batch)
+
+    def _admit_vectors(self, batch: Batch) -> None:
+        superblock = self._state.superblock
+        dimension = superblock.embedding_dimension or self._state.config.embedding_dimension
+        for operation in batch.operations:
+            vector = operation.draft.entity.vector if operation.draft else None
+            if vector is not None:
+                dimension = dimension or len(vector)
+                _check_vector(vector, dimension, superblock.metric, operation.entity_id)
+        if dimension is not None and superblock.embedding_dimension is None:
+            # Durable before the first vector is acknowledged.
+            self._state.change_superblock(embedding_dimension=dimension)
+
+    def _stamp(self, batch: Batch, ahead: dict[Key, _Stored | None]) -> _Prepared:
+        """Check expectations and stamp versions; `ahead` is what earlier batches of the group leave."""
+        own: dict[Key, _Stored | None] = {}
+        prepared = _Prepared(batch, [], {})
+        for operation in batch.operations:
+            key = operation.key
+            stored = own[key] if key in own else ahead[key] if key in ahead else self._stored(key)
+            _require_expected(operation, stored)
+            if operation.draft is None:
+                batch.outcomes.append(stored is not None)
+                if stored is not None:
+                    own[key] = None
+                    prepared.layer[key] = None
+                    prepared.records.append(Record(*key, None, self._state.clock.micros(), stored.hash))
+                continue
+            version = operation.exact or operation.draft.stamp(self._update_time(operation, stored))
+            own[key] = _Stored(version.updated_micros, version.hash)
+            prepared.layer[key] = version
+            predecessor = stored.hash if stored else NO_HASH
+            prepared.records.append(Record(*key, version.data, version.updated_micros, predecessor))
+            batch.outcomes.append(version)
+        ahead.update(own)
+        return prepared
+
+    def _stored(self, key: Key) -> _Stored | None:
+        row = self._state.index.row(key)
+        return None if row is None else _Stored(row.updated_micros, row.hash)
+
+    def _update_time(self, operation: Operation, stored: _Stored | None) -> int:
+        wanted = self._state.clock.micros() if operation.keep_micros is None else operation.keep_micros
+        return wanted if stored is None else max(wanted, stored.updated_micros + 1)
+
+    # The journal
+
+    def _append(self, prepared: list[_Prepared]) -> list[_Prepared]:
+        """Write the frames; returns what was written. A group without room is tried again batch by batch."""
+        todo = [p for p in prepared if p.records]
+        written = [p for p in prepared if not p.records]
+        if todo and not self._append_together(todo):
+            # A batch that only deletes may still find room in the reserve; later ones must not jump the queue.
+            failed: SynthiansMemoryError | None = None
+            for one in todo:
+                if failed is None or one.batch.deletes_only:
+                    failed = self._append_alone(one) or failed
+                else:
+                    one.batch.error = failed
+        return written + [p for p in todo if p.batch.error is None]
+
+    def _append_together(self, todo: list[_Prepared]) -> bool:
+        try:
+            self._append_frames(todo, deletes_only=False)
+        except SynthiansMemoryError as error:
+            if self._frozen() or len(todo) == 1 and not todo[0].batch.deletes_only:
+                _fail_all(todo, error)
+                return True
+            return False
+        return True
+
+    def _append_alone(self, one: _Prepared) -> SynthiansMemoryError | None:
+        try:
+            self._append_frames([one], deletes_only=one.batch.deletes_only)
+        except SynthiansMemoryError as error:
+            one.batch.error = error
+        return one.batch.error
+
+    def _append_frames(self, prepared: list[_Prepared], *, deletes_only: bool) -> None:
+        journal = self._state.journal
+        if journal is None:
+            raise ReadOnlyError("the store is open read-only")
+        journal.append([[encode_record(r) for r in p.records] for p in prepared], deletes_only=deletes_only)
+
+    def _frozen(self) -> bool:
+        """Whether the journal has failed; the store is read-only from then on."""
+        journal = self._state.journal
+        if journal is not None and journal.failure is not None:
+            self._state.read_only_reason = f"{journal.failure.message}; close it and open it again"
+            return True
+        return False
+
+    def _sync(self, written: list[_Prepared]) -> bool:
+        try:
+            if self._state.journal is not None:
+                self._state.journal.sync()
+        except DiskError as error:
+            self._frozen()
+            _fail_all(written, error)
+            return False
+        return True
+
+    # Becoming visible
+
+    def _publish(self, written: list[_Prepared]) -> None:
+        layer: dict[Key, Version | None] = {}
+        for prepared in written:
+            layer.update(prepared.layer)
+            self.unforced += len(prepared.records)
+        if not layer:
+            return
+        self._remember_before(layer)
+        self._state.overlay.publish(layer)
+        changes = [describe(version) if version else Change(key, None) for key, version in layer.items()]
+        self._state.index.apply(changes)
+        self._state.vectors.apply(changes)
+        self._state.attributes.apply(changes)
+        self._fill_cache(layer)
+        self._unapplied.append(layer)
+        self._state.counters.groups += 1
+
+    def _remember_before(self, layer: dict[Key, Version | None]) -> None:
+        for key in layer:
+            row = self._state.index.row(key)
+            before = self._before.setdefault(key, _Before(set(), (row.size, row.mtime_ns) if row else None))
+            if row is not None:
+                before.hashes.add(row.hash)
+            if self.adopting is not None:
+                before.hashes.add(self.adopting)
+
+    def _fill_cache(self, layer: dict[Key, Version | None]) -> None:
+        for key, version in layer.items():
+            if version is None:
+                self._state.cache.discard(key)
+                self._state.counters.deletes += 1
+            else:
+                self._state.cache.put(key, (version.hash, version.stored_entity()), len(version.data))
+                self._state.counters.saves += 1
+
+    # Reaching the files
+
+    def _apply_files(self, layer: dict[Key, Version | None]) -> None:
+        for key, version in layer.items():
+            before = self._before.pop(key, _Before(set(), None))
+            stuck = self._state.overlay.stuck.get(key)
+            known = before.hashes | stuck.known if stuck else before.hashes
+            self.apply_file(key, version, frozenset(known), before.stat)
+
+    def apply_file(
+        self, key: Key, version: Version | None, known: frozenset[bytes], seen: tuple[int, int] | None = None
+    ) -> bool:
+        """Write or remove the file of one entity; what fails is kept in the overlay and reported.
+
+        Args:
+            key: whose.
+            version: what the file shall hold; None for none.
+            known: content hashes that the present file may have without being foreign.
+            seen: size and mtime_ns of the present file when it last held one of them.
+
+        Returns:
+            Whether it succeeded.
+        """
+        state = self._state
+        try:
+            self._set_foreign_aside(key, version, known, seen)
+            if version is None:
+                state.files.remove(*key)
+            else:
+                state.index.note_stat(key, version.hash, state.files.write(*key, version.data))
+        except DiskError as error:
+            if version is not None:
+                known = known | {version.hash}
+            state.overlay.hold(key, Stuck(version, known, error))
+            state.counters.apply_failures += 1
+            state.last_error = str(error)
+            return False
+        if key in state.overlay.stuck:
+            state.overlay.release(key)
+        return True
+
+    def _set_foreign_aside(
+        self, key: Key, version: Version | None, known: frozenset[bytes], seen: tuple[int, int] | None
+    ) -> None:
+        path = entity_path(*key)
+        stat = self._state.backend.stat(path)
+        if stat is None:
+            return
+        if stat.kind != "file":
+            self._quarantine(key, path, "something that is no regular file stood in the place of an entity file")
+            return
+        data = None if seen == (stat.size, stat.mtime_ns) else self._state.backend.read(path)
+        if data is None:
+            return
+        found = inspect(*key, data)
+        if found.entity is not None and found.hash not in known and (version is None or found.hash != version.hash):
+            self._quarantine(key, path, "a version written outside stood where an acknowledged one was written")
+
+    def _quarantine(self, key: Key, path: str, reason: str) -> None:
+        target = self._state.quarantine.move(path, reason)
+        self._state.counters.conflicts += 1
+        self._state.notes.append(Finding("conflict", f"{reason}; it is kept as {target}", path, *key))
+
+    def retry_stuck(self) -> None:
+        """Try again to apply what could not be written."""
+        for key, stuck in list(self._state.overlay.stuck.items()):
+            self.apply_file(key, stuck.version, stuck.known)
+
+    def append_stuck_again(self) -> None:
+        """Give what is still stuck a new sequence, durably, so that the old one may be dropped.
+
+        Raises:
+            DiskError: that failed; the old sequence must not be passed.
+        """
+        stuck = list(self._state.overlay.stuck.items())
+        journal = self._state.journal
+        if not stuck or journal is None:
+            return
+        bodies = [encode_record(_record_of(key, held, self._state.clock.micros())) for key, held in stuck]
+        journal.append([[body] for body in bodies])
+        journal.sync()
+
+
+def _record_of(key: Key, stuck: Stuck, now: int) -> Record:
+    predecessor = min(stuck.known, default=NO_HASH)
+    if stuck.version is None:
+        return Record(*key, None, now, predecessor)
+    return Record(*key, stuck.version.data, stuck.version.updated_micros, predecessor)
+
+
+def _fail_all(prepared: Iterable[_Prepared], error: SynthiansMemoryError) -> None:
+    for one in prepared:
+        one.batch.error = error
+
+
+def _check_vector(vector: Vector, dimension: int, metric: str, entity_id: str) -> None:
+    if len(vector) != dimension:
+        raise DimensionError(
+            f"the vector of {entity_id!r} has {len(vector)} numbers, the store's have {dimension}",
+            hint="Embed it with the embedder that made the store.",
+        )
+    if metric == "cosine" and not vector.any():
+        raise InvalidValueError(
+            f"the vector of {entity_id!r} is zero, which has no direction to compare by cosine",
+            hint="Leave the vector out, or make the store with another metric.",
+        )
+
+
+def _require_expected(operation: Operation, stored: _Stored | None) -> None:
+    expected = operation.expected
+    if expected is None:
+        return
+    at = None if stored is None else from_micros(stored.updated_micros)
+    if isinstance(expected, Absent):
+        if stored is not None:
+            raise ConflictError(
+                f"{operation.kind} {operation.entity_id!r} exists already", entity_id=operation.entity_id, stored=at
+            )
+    elif stored is None or stored.updated_micros != to_micros(expected):
+        what = "does not exist" if at is None else f"was updated at {at.isoformat()}"
+        raise ConflictError(
+            f"{operation.kind} {operation.entity_id!r} {what}, not at {expected.isoformat()}",
+            entity_id=operation.entity_id,
+            stored=at,
+        )

@@ -1,0 +1,137 @@
+"""Entity files: written by temp-then-rename, removed, and made durable an interval at a time.
+
+It is not the place that decides what is written; it keeps no entity in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from synthians_memory.errors import DiskError
+from synthians_memory.layout import ENTITY_FOLDERS, Kind, entity_path, scratch_path
+from synthians_memory.storage.backend import Backend, EntryStat, WritableFile
+
+__all__ = ["EntityFiles"]
+
+# Up to so many files of an interval are synced one by one; more of them by one syncfs.
+_HELD: Final = 16
+
+
+class EntityFiles:
+    """The files under memories/ and assemblies/, written by one thread.
+
+    An interval is what was written since the last `begin_interval`. Its files are either held open or
+    covered by `sync_filesystem`; where the platform lacks that, they are opened again and synced.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._held: list[WritableFile] = []
+        self._unheld: list[str] = []
+        self._folders: set[Kind] = set()
+        self._token = 0
+
+    def write(self, kind: Kind, entity_id: str, data: bytes) -> EntryStat:
+        """Put `data` under the entity's final name in one step; not durable yet.
+
+        Raises:
+            DiskError: the final name is as it was before, or (for a failing rename) may have changed whole.
+        """
+        self._token += 1
+        path = scratch_path(ENTITY_FOLDERS[kind], str(self._token))
+        file = self._create(path)
+        try:
+            file.write(data)
+            stat = file.stat()
+            self._backend.replace(path, entity_path(kind, entity_id))
+        except DiskError:
+            file.close()
+            self._discard(path)
+            raise
+        self._folders.add(kind)
+        self._hold(file, entity_path(kind, entity_id))
+        return stat
+
+    def _create(self, path: str) -> WritableFile:
+        try:
+            return self._backend.create(path)
+        except DiskError:
+            # A scratch file of an earlier life may have the name; it belongs to nobody.
+            if not self._backend.unlink(path):
+                raise
+            return self._backend.create(path)
+
+    def _discard(self, path: str) -> None:
+        try:
+            self._backend.unlink(path)
+        except DiskError:
+            # The write has failed already and is reported; a scratch file left behind is harmless.
+            return
+
+    def _hold(self, file: WritableFile, path: str) -> None:
+        if len(self._held) < _HELD:
+            self._held.append(file)
+        else:
+            file.close()
+            self._unheld.append(path)
+
+    def remove(self, kind: Kind, entity_id: str) -> bool:
+        """Take the entity's name away; False where it was not there. Not durable yet.
+
+        Raises:
+            DiskError: the name is still there.
+        """
+        self._folders.add(kind)
+        return self._backend.unlink(entity_path(kind, entity_id))
+
+    def begin_interval(self) -> IntervalFiles:
+        """Hand over what was written since the last call; later writes belong to the next interval."""
+        interval = IntervalFiles(self._backend, self._held, self._unheld, self._folders)
+        self._held, self._unheld, self._folders = [], [], set()
+        return interval
+
+    def close(self) -> None:
+        """Release the descriptors; syncs nothing."""
+        self.begin_interval().close()
+
+
+class IntervalFiles:
+    """The files and names of one interval, to be made durable once."""
+
+    def __init__(self, backend: Backend, held: list[WritableFile], unheld: list[str], folders: set[Kind]) -> None:
+        self._backend = backend
+        self._held = held
+        self._unheld = unheld
+        self._folders = folders
+
+    def sync(self) -> None:
+        """Make contents durable, then names. May run beside the writer's next interval.
+
+        Raises:
+            DiskError: some content or name may not be durable; syncing again proves nothing.
+        """
+        try:
+            if not self._unheld or not self._backend.sync_filesystem():
+                self._sync_each()
+            for kind in sorted(self._folders):
+                self._backend.sync_folder(ENTITY_FOLDERS[kind])
+        finally:
+            self.close()
+
+    def _sync_each(self) -> None:
+        for file in self._held:
+            file.sync()
+        for path in dict.fromkeys(self._unheld):
+            stat = self._backend.stat(path)
+            if stat is not None and stat.kind == "file":
+                file = self._backend.open_existing(path)
+                try:
+                    file.sync()
+                finally:
+                    file.close()
+
+    def close(self) -> None:
+        """Release the descriptors; idempotent."""
+        for file in self._held:
+            file.close()
+        self._held = []

@@ -1,0 +1,136 @@
+"""Exact vector search in NumPy: the oracle of the FAISS index, and its stand-in where FAISS is missing.
+
+It is not the vector index: it knows no id and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from synthians_memory.config import Metric
+from synthians_memory.models import Vector
+
+__all__ = ["Matrix", "NumpyIndex", "Positions", "RowIndex", "prepare", "scores_of", "top_positions"]
+
+Matrix = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
+
+
+class RowIndex(Protocol):
+    """Rows of one length, found by their position; one thread at a time.
+
+    Distances are raw: inner products (higher is nearer) or squared L2 distances (lower is nearer).
+    """
+
+    def __len__(self) -> int:
+        """Rows held."""
+
+    def add(self, rows: Matrix) -> None:
+        """Append rows; they take the next positions."""
+
+    def rows(self, start: int, stop: int) -> Matrix:
+        """A copy of the rows from `start` up to `stop`."""
+
+    def search(self, query: Vector, k: int, allowed: Positions | None = None) -> tuple[Matrix, Positions]:
+        """Raw distances and positions of the `k` nearest rows, nearest first.
+
+        Args:
+            query: prepared like the rows.
+            k: at least 1; fewer come back where fewer rows are allowed.
+            allowed: ascending positions to choose from; None for all.
+        """
+
+    def keep(self, positions: Positions) -> None:
+        """Drop every row but those at the ascending `positions`; the others move up."""
+
+    def serialise(self, sink: Callable[[bytes], None]) -> bool:
+        """Hand the rows to `sink` in FAISS's own file format, in pieces; False where that cannot be written."""
+
+
+def prepare(rows: Matrix, metric: Metric) -> Matrix:
+    """Rows as they are indexed: of length one under cosine, unchanged otherwise. A zero row stays zero."""
+    if metric != "cosine":
+        return rows
+    # In doubles, so that neither very large nor very small numbers overflow or vanish when squared.
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]
+    return (rows / np.where(norms == 0, 1, norms)).astype(np.float32)
+
+
+def scores_of(distances: Matrix, metric: Metric) -> list[float]:
+    """Scores, higher is better: cosine in -1..1, inner product as is, L2 as 1/(1+d**2)."""
+    if metric == "l2":
+        found = 1.0 / (1.0 + np.maximum(distances.astype(np.float64), 0.0))
+    elif metric == "cosine":
+        found = np.clip(distances.astype(np.float64), -1.0, 1.0)
+    else:
+        found = distances.astype(np.float64)
+    return [float(score) for score in found]
+
+
+def top_positions(distances: Matrix, k: int, metric: Metric) -> Positions:
+    """Positions of the `k` nearest of `distances`, nearest first, the lower position first on a tie."""
+    keys = distances if metric == "l2" else -distances
+    if k < len(keys):
+        # Everything as near as the k-th is kept, so that ties are broken by position and not by chance.
+        limit = np.partition(keys, k - 1)[k - 1]
+        candidates = np.flatnonzero(keys <= limit)
+    else:
+        candidates = np.arange(len(keys))
+    order = np.argsort(keys[candidates], kind="stable")[:k]
+    return candidates[order].astype(np.int64)
+
+
+def distances_to(rows: Matrix, query: Vector, metric: Metric) -> Matrix:
+    """Raw distances of `query` to each of `rows`."""
+    if metric == "l2":
+        difference = rows - query
+        squares: Matrix = np.einsum("ij,ij->i", difference, difference)
+        return squares
+    products: Matrix = rows @ query
+    return products
+
+
+class NumpyIndex:
+    """`RowIndex` on a growing array."""
+
+    def __init__(self, dimension: int, metric: Metric) -> None:
+        self._rows: Matrix = np.empty((0, dimension), dtype=np.float32)
+        self._count = 0
+        self._metric = metric
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, rows: Matrix) -> None:
+        """As `RowIndex.add`; grows by halves."""
+        needed = self._count + len(rows)
+        if needed > len(self._rows):
+            grown = np.empty((max(needed, len(self._rows) * 3 // 2), self._rows.shape[1]), dtype=np.float32)
+            grown[: self._count] = self._rows[: self._count]
+            self._rows = grown
+        self._rows[self._count : needed] = rows
+        self._count = needed
+
+    def rows(self, start: int, stop: int) -> Matrix:
+        """As `RowIndex.rows`."""
+        return self._rows[start : min(stop, self._count)].copy()
+
+    def search(self, query: Vector, k: int, allowed: Positions | None = None) -> tuple[Matrix, Positions]:
+        """As `RowIndex.search`, exactly."""
+        rows = self._rows[: self._count] if allowed is None else self._rows[allowed]
+        distances = distances_to(rows, query, self._metric)
+        nearest = top_positions(distances, k, self._metric)
+        return distances[nearest], nearest if allowed is None else allowed[nearest]
+
+    def keep(self, positions: Positions) -> None:
+        """As `RowIndex.keep`."""
+        self._rows = self._rows[positions]
+        self._count = len(positions)
+
+    def serialise(self, sink: Callable[[bytes], None]) -> bool:
+        """False: this index leaves no file, and is rebuilt from the entities."""
+        return False

@@ -1,0 +1,379 @@
+"""Recovery: what open does to a store, after a clean stop or after anything else.
+
+It is not repair: it brings back what was acknowledged; files changed outside are left to check and repair.
+
+    superblock -> journal -> memory index, or its rebuild -> replay -> the tail made durable
+    -> the other views catch up -> scratch removed
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from synthians_memory.codec import Version
+from synthians_memory.config import StoreConfig
+from synthians_memory.engine.checkpoint import Checkpointer
+from synthians_memory.engine.commit import Committer
+from synthians_memory.engine.entity_files import EntityFiles
+from synthians_memory.engine.index import MemoryIndex
+from synthians_memory.engine.index_backup import IndexBackups
+from synthians_memory.engine.overlay import Overlay
+from synthians_memory.engine.quarantine import Quarantine
+from synthians_memory.engine.rebuild import rebuild_index, reconcile_vectors
+from synthians_memory.engine.records import Key, guess_key
+from synthians_memory.engine.replay import gather, replay, show
+from synthians_memory.engine.state import StoreState
+from synthians_memory.engine.superblock import Superblock, load_superblock, store_superblock
+from synthians_memory.engine.vectors import VectorView
+from synthians_memory.engine.view import Position
+from synthians_memory.errors import DamagedViewError, DiskError, NotAStoreError
+from synthians_memory.layout import (
+    ENTITY_FOLDERS,
+    INDEX,
+    INITIAL_FOLDERS,
+    LOCK_FILE,
+    MAPPING,
+    SUPERBLOCK,
+    is_scratch,
+    scratch_path,
+    segment_path,
+)
+from synthians_memory.reports import Finding
+from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.journal import Journal
+from synthians_memory.storage.lru import ByteLRU
+from synthians_memory.storage.segment import JournalContents, read_journal
+from synthians_memory.times import Clock
+
+__all__ = ["OpenedStore", "open_for_reading", "open_for_writing", "random_id"]
+
+_MOST_ATTEMPTS: Final = 5
+
+
+@dataclass(slots=True)
+class OpenedStore:
+    """A store that has been recovered.
+
+    Attributes:
+        state: all of it.
+        committer, checkpointer: what changes it; None where it is open read-only.
+    """
+
+    state: StoreState
+    committer: Committer | None
+    checkpointer: Checkpointer | None
+
+
+def random_id() -> str:
+    """32 random hexadecimal digits, for store ids and epochs."""
+    return secrets.token_hex(16)
+
+
+def open_for_writing(
+    backend: Backend, config: StoreConfig, clock: Clock, new_id: Callable[[], str] = random_id
+) -> OpenedStore:
+    """Make or recover the store; the caller holds its lock.
+
+    Idempotent, also when it is interrupted at any point.
+
+    Raises:
+        NotAStoreError: the directory is not empty and holds no store.
+        UnsupportedFormatError: a newer store.
+        DiskError: something could not be read or written; nothing was lost by it.
+    """
+    notes: list[Finding] = []
+    superblock = _superblock(backend, notes)
+    if superblock is None:
+        superblock = _initialise(backend, config, clock, new_id)
+    _make_folders(backend)
+    contents = read_journal(backend, (superblock.store_id, superblock.epoch))
+    state = _new_state(backend, config, clock, superblock)
+    state.notes.extend(notes)
+    _set_journal_aside(state, contents)
+    index_trusted = _load_index(state, contents)
+    vectors_trusted = _load_vectors(state, contents)
+    committer = Committer(state)
+    if not index_trusted:
+        rebuild_index(backend, state.index)
+    replay(state, committer, gather(contents.entries))
+    if contents.newest is None:
+        # Nothing says how far the journal had come: its numbers start a new life. Frames that still
+        # could be read are in files by now, and durable there before their epoch ends.
+        state.files.begin_interval().sync()
+        state.change_superblock(epoch=new_id())
+    state.journal = _journal(state, contents)
+    backups = IndexBackups(backend, clock, config.index_backup_count, config.backup_interval)
+    checkpointer = Checkpointer(state, committer, backups)
+    _catch_up(state, contents, vectors_trusted)
+    _settle(state, contents, checkpointer, clean=index_trusted and vectors_trusted)
+    return OpenedStore(state, committer, checkpointer)
+
+
+def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> OpenedStore:
+    """Open a store without changing anything on disk, beside a writer or alone.
+
+    Raises:
+        NotAStoreError: there is no store.
+        UnsupportedFormatError, DiskError: as `open_for_writing`.
+    """
+    notes: list[Finding] = []
+    superblock = _superblock(backend, notes, write=False)
+    if superblock is None:
+        raise NotAStoreError(
+            f"{backend.location} holds no store", path=SUPERBLOCK, hint="Give the path of a store, or make one first."
+        )
+    state = _new_state(backend, config, clock, superblock)
+    state.read_only_reason = "it was opened with read_only=True"
+    state.notes.extend(notes)
+    contents = _read_beside_writer(state)
+    _load_vectors(state, contents)
+    tails = gather(contents.entries)
+    layer: dict[Key, Version | None] = {key: tail.version for key, tail in tails.items()}
+    state.overlay.publish(layer)
+    show(state, tails)
+    reconcile_vectors(state)
+    return OpenedStore(state, None, None)
+
+
+def _read_beside_writer(state: StoreState) -> JournalContents:
+    """Index and journal that fit each other: a checkpoint may fall between the two, so it is tried again."""
+    identity = (state.superblock.store_id, state.superblock.epoch)
+    for _ in range(_MOST_ATTEMPTS):
+        problem = state.index.load()
+        contents = read_journal(state.backend, identity)
+        if not problem and _reaches(state.index.position, state.superblock.epoch, contents):
+            return contents
+    rebuild_index(state.backend, state.index)
+    return contents
+
+
+def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: Superblock) -> StoreState:
+    state: StoreState
+    index = MemoryIndex(backend, lambda: state.superblock.facts(), clock.micros)
+    vectors = VectorView(backend, superblock.store_id, superblock.metric, superblock.embedding_dimension)
+    state = StoreState(
+        backend=backend,
+        config=config,
+        clock=clock,
+        superblock=superblock,
+        index=index,
+        vectors=vectors,
+        files=EntityFiles(backend),
+        quarantine=Quarantine(backend, clock),
+        overlay=Overlay(),
+        cache=ByteLRU(config.cache_bytes),
+        opened_micros=clock.micros(),
+    )
+    return state
+
+
+# The superblock
+
+
+def _superblock(backend: Backend, notes: list[Finding], *, write: bool = True) -> Superblock | None:
+    """The superblock, rebuilt where it is lost; None for an empty directory."""
+    problem = f"{SUPERBLOCK} is missing"
+    try:
+        found = load_superblock(backend)
+        if found is not None:
+            return found
+    except DamagedViewError as error:
+        problem = error.message
+    rebuilt = _superblock_from_copies(backend)
+    if rebuilt is not None:
+        notes.append(Finding("superblock_damaged", f"{problem}; it was rebuilt from its copies", SUPERBLOCK))
+        if write:
+            store_superblock(backend, rebuilt)
+        return rebuilt
+    _require_empty(backend, problem)
+    return None
+
+
+def _superblock_from_copies(backend: Backend) -> Superblock | None:
+    newest = read_journal(backend, None).newest
+    if newest is not None:
+        return Superblock.from_facts({**newest.facts, "epoch": newest.epoch})
+    return _superblock_from_index(backend)
+
+
+def _superblock_from_index(backend: Backend) -> Superblock | None:
+    facts = MemoryIndex.read_facts(backend)
+    return Superblock.from_facts(facts) if facts else None
+
+
+def _require_empty(backend: Backend, problem: str) -> None:
+    folders = {path.split("/")[0] for path in INITIAL_FOLDERS}
+    for name, stat in backend.scan(""):
+        known = name == LOCK_FILE or is_scratch(name)
+        if stat.kind == "folder" and name in folders:
+            known = not any(_occupied(backend, path) for path in INITIAL_FOLDERS if path.split("/")[0] == name)
+        if not known:
+            raise NotAStoreError(
+                f"{backend.location} is not empty and holds no store ({problem}; {name} is there)",
+                path=name,
+                hint="Give the path of a store or of an empty directory; nothing was changed.",
+            )
+
+
+def _occupied(backend: Backend, folder: str) -> bool:
+    below = {path for path in INITIAL_FOLDERS if path.startswith(f"{folder}/")}
+    return any(not is_scratch(name) and f"{folder}/{name}" not in below for name, _ in backend.scan(folder))
+
+
+def _initialise(backend: Backend, config: StoreConfig, clock: Clock, new_id: Callable[[], str]) -> Superblock:
+    """Make an empty store: the superblock first, the journal's first header last."""
+    _make_folders(backend)
+    superblock = Superblock(new_id(), new_id(), config.embedding_dimension, config.metric)
+    store_superblock(backend, superblock)
+    journal = _journal_of(backend, clock, superblock, config, JournalContents(), 0)
+    journal.start_empty()
+    journal.close()
+    return superblock
+
+
+def _make_folders(backend: Backend) -> None:
+    """Make what is missing of the layout, each durable in its parent."""
+    for path in INITIAL_FOLDERS:
+        if backend.make_folder(path):
+            backend.sync_folder(path.rpartition("/")[0])
+
+
+# The journal
+
+
+def _set_journal_aside(state: StoreState, contents: JournalContents) -> None:
+    for torn in contents.torn:
+        kept = state.quarantine.keep(torn.path, torn.data, f"unacknowledged bytes behind offset {torn.offset}")
+        message = f"{len(torn.data)} bytes behind offset {torn.offset} were never acknowledged; kept as {kept}"
+        state.notes.append(Finding("journal_torn", message, torn.path))
+    for path in {damage.path for damage in contents.damage}:
+        state.quarantine.keep(path, state.backend.read(path) or b"", "durable frames are not intact")
+    state.notes.extend(_damage_findings(contents))
+    for path in contents.foreign:
+        kept = state.quarantine.move(path, "it belongs to another life of the store")
+        state.notes.append(Finding("journal_foreign", f"a segment of another epoch was set aside as {kept}", path))
+    for path in contents.unreadable:
+        _set_unreadable_aside(state, path)
+
+
+def _damage_findings(contents: JournalContents) -> Iterator[Finding]:
+    for damage in contents.damage:
+        keys = [key for key in map(guess_key, damage.remains) if key is not None]
+        names = ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in keys) or "entities that can no longer be named"
+        message = f"changes numbered {damage.first} to {damage.last} are damaged: {names}"
+        yield Finding("journal_damaged", message, damage.path, *(keys[0] if len(keys) == 1 else ()))
+
+
+def _set_unreadable_aside(state: StoreState, path: str) -> None:
+    """A segment whose header never became durable holds nothing; one with content is kept."""
+    data = state.backend.read(path)
+    if data is not None and data.strip(b"\0"):
+        kept = state.quarantine.move(path, "it has no intact header and no intact frame")
+        state.notes.append(Finding("journal_foreign", f"a segment without an intact header is kept as {kept}", path))
+    elif data is not None:
+        state.backend.unlink(path)
+
+
+def _journal(state: StoreState, contents: JournalContents) -> Journal:
+    seen = max(contents.highest_sequence, state.index.position.sequence, state.vectors.position.sequence)
+    return _journal_of(state.backend, state.clock, state.superblock, state.config, contents, seen)
+
+
+def _journal_of(
+    backend: Backend, clock: Clock, superblock: Superblock, config: StoreConfig, contents: JournalContents, seen: int
+) -> Journal:
+    alive = contents.newest is not None
+    return Journal(
+        backend,
+        clock,
+        store_id=superblock.store_id,
+        epoch=superblock.epoch,
+        facts=superblock.facts(),
+        next_number=contents.highest_number + 1,
+        last_counted=contents.last_sequence if alive else seen,
+        next_sequence=seen + 1,
+        checkpointed_through=contents.checkpointed_through if alive else 0,
+        segments=contents.segments,
+        segment_bytes=config.segment_bytes,
+    )
+
+
+# The views
+
+
+def _load_index(state: StoreState, contents: JournalContents) -> bool:
+    """Whether the memory index on disk can be trusted; where not, it is a hint for its rebuild."""
+    problem = state.index.load()
+    if not problem and not _reaches(state.index.position, state.superblock.epoch, contents):
+        problem = f"{INDEX} does not reach what the journal says was checkpointed, or is ahead of the journal"
+    if problem and contents.highest_sequence:
+        state.notes.append(Finding("index_damaged", f"{problem}; it was rebuilt from the entity files", INDEX))
+    return not problem
+
+
+def _load_vectors(state: StoreState, contents: JournalContents) -> bool:
+    """Whether the vector index on disk can be trusted; where not, it is reconciled by id and hash."""
+    problem = state.vectors.load()
+    if problem:
+        state.notes.append(Finding("vectors_damaged", f"{problem}; it was rebuilt from the entity files", MAPPING))
+        return False
+    return _reaches(state.vectors.position, state.superblock.epoch, contents)
+
+
+def _reaches(position: Position, epoch: str, contents: JournalContents) -> bool:
+    within = contents.checkpointed_through <= position.sequence <= contents.last_sequence
+    return contents.newest is not None and position.epoch == epoch and within
+
+
+def _catch_up(state: StoreState, contents: JournalContents, trusted: bool) -> None:
+    wrong = reconcile_vectors(state)
+    if wrong and trusted and not contents.damage:
+        message = f"{wrong} vectors did not belong to the acknowledged embeddings; they were indexed anew"
+        state.notes.append(Finding("vectors_damaged", message, MAPPING))
+    if state.superblock.embedding_dimension is None and state.vectors.dimension is not None:
+        state.change_superblock(embedding_dimension=state.vectors.dimension)
+
+
+# The end
+
+
+def _settle(state: StoreState, contents: JournalContents, checkpointer: Checkpointer, *, clean: bool) -> None:
+    """Make the replayed tail durable before anything new is acknowledged, then remove scratch."""
+    untouched = clean and not contents.entries and not contents.damage and not state.overlay.stuck
+    if not (untouched and contents.newest is not None and not contents.torn):
+        _sync_segments(state.backend, contents)
+        try:
+            checkpointer.run()
+        except DiskError as error:
+            # The journal still has everything, durably; the next checkpoint tries again.
+            checkpointer.abandon()
+            state.last_error = str(error)
+            _refuse_if_failed(state)
+    _remove_scratch(state.backend)
+
+
+def _refuse_if_failed(state: StoreState) -> None:
+    journal = state.journal
+    if journal is not None and journal.failure is not None:
+        raise journal.failure
+
+
+def _sync_segments(backend: Backend, contents: JournalContents) -> None:
+    """After a crash of the process alone the tail may be in the page cache only."""
+    for number in {entry.number for entry in contents.entries}:
+        file = backend.open_existing(segment_path(number))
+        try:
+            file.sync()
+        finally:
+            file.close()
+
+
+def _remove_scratch(backend: Backend) -> None:
+    """What an interrupted write left; nobody reads it."""
+    for folder in ("", *ENTITY_FOLDERS.values(), *INITIAL_FOLDERS):
+        for name, stat in list(backend.scan(folder)):
+            if is_scratch(name) and stat.kind != "folder":
+                backend.unlink(scratch_path(folder, name.removeprefix(scratch_path("", ""))))

@@ -1,0 +1,344 @@
+"""Repair: findings become a saved plan of idempotent steps, and the steps are taken.
+
+It is not check: it searches for nothing, and it deletes no source; what is in the way goes to quarantine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+from synthians_memory.codec import Inspection, Version, encode, inspect, sealed_version
+from synthians_memory.engine.check import check
+from synthians_memory.engine.checkpoint import Checkpointer
+from synthians_memory.engine.commit import Batch, Committer, Operation
+from synthians_memory.engine.documents import read_document, write_document
+from synthians_memory.engine.rebuild import vector_change
+from synthians_memory.engine.records import Key
+from synthians_memory.engine.salvage import salvage
+from synthians_memory.engine.state import StoreState
+from synthians_memory.engine.superblock import store_superblock
+from synthians_memory.errors import DamagedFileError, DamagedViewError, DiskError, EntityNotFoundError
+from synthians_memory.layout import QUARANTINE, REPAIR_PLAN, SUPERBLOCK, Kind, entity_path, is_scratch
+from synthians_memory.reports import Finding, RepairReport
+
+__all__ = ["Repairer", "Step"]
+
+Action = Literal[
+    "adopt", "restore", "set_aside", "forget", "index_vector", "write_views", "rebuild_vectors", "write_superblock",
+    "remove_scratch", "write_pending", "copy_journal",
+]  # fmt: skip
+
+_FEW: Final = 10
+_SHARE: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One idempotent step.
+
+    Attributes:
+        action: what is done.
+        path: the file concerned.
+        kind, entity_id: the entity concerned, where it is one.
+    """
+
+    action: Action
+    path: str
+    kind: Kind | None = None
+    entity_id: str | None = None
+
+    def sentence(self) -> str:
+        """What is done, for people."""
+        return _SENTENCES[self.action].format(path=self.path, entity=f"{self.kind} {self.entity_id!r}")
+
+
+_SENTENCES: Final[dict[Action, str]] = {
+    "adopt": "adopt {path} as it stands",
+    "restore": "write the acknowledged version of {path} again",
+    "set_aside": "move {path} to quarantine and keep beside it what can be salvaged",
+    "forget": "record that {entity} is gone",
+    "index_vector": "make the vector of {entity} agree with its embedding",
+    "write_views": "write the memory index and the vector index anew",
+    "rebuild_vectors": "rebuild the vector index from the entity files",
+    "write_superblock": "write {path} anew",
+    "remove_scratch": "remove {path}",
+    "write_pending": "write {path}",
+    "copy_journal": "keep a copy of {path} and checkpoint what it holds",
+}
+
+
+class Repairer:
+    """Mends one open store; used by the writer."""
+
+    def __init__(self, state: StoreState, committer: Committer, checkpointer: Checkpointer) -> None:
+        self._state = state
+        self._committer = committer
+        self._checkpointer = checkpointer
+        self._quarantined: list[str] = []
+
+    def repair(self, findings: Sequence[Finding], *, automatic: bool, dry_run: bool = False) -> RepairReport:
+        """Mend what `findings` name.
+
+        Args:
+            findings: what check found.
+            automatic: at open nobody watches: a damaged file that cannot be restored is left in place,
+                and a plan that would drop or set aside more than max(10, 1 %) of the entities is not begun.
+            dry_run: change nothing, and say what would be done.
+
+        Returns:
+            What was done, and what a new check still finds.
+
+        Raises:
+            DiskError: a step failed; the plan is saved and gone on with at the next open or repair.
+        """
+        steps = self._plan(findings, automatic=automatic)
+        refused = automatic and self._drops_too_much(steps)
+        if dry_run or refused:
+            remaining = (*findings, *self._refusal(steps)) if refused else tuple(findings)
+            return RepairReport(tuple(findings), tuple(s.sentence() for s in steps), remaining, dry_run=dry_run)
+        if steps:
+            self._save(steps)
+            self._take(steps)
+        remaining = tuple(check(self._state, "full" if not automatic else "quick"))
+        done = tuple(step.sentence() for step in steps)
+        return RepairReport(tuple(findings), done, remaining, tuple(self._quarantined))
+
+    def resume(self) -> bool:
+        """Take the steps of a plan that was interrupted; False where there is none. Raises DiskError."""
+        try:
+            saved = read_document(self._state.backend, REPAIR_PLAN)
+        except DamagedViewError:
+            # A plan holds nothing that check does not find again.
+            self._drop_plan()
+            return False
+        if saved is None:
+            return False
+        self._take([Step(**step) for step in saved["steps"]])
+        return True
+
+    def adopt(self, key: Key) -> Version:
+        """Take the file of one entity as it stands, whatever its hash line says; an ordinary journaled write.
+
+        Raises:
+            EntityNotFoundError: there is no file.
+            DamagedFileError: it does not parse, or does not validate.
+        """
+        path = entity_path(*key)
+        data = self._state.backend.read(path)
+        if data is None:
+            raise EntityNotFoundError(f"{path} does not exist", path=path, hint="Give the id of an existing file.")
+        found = inspect(*key, data)
+        if found.entity is None:
+            raise DamagedFileError(
+                f"{path} cannot be adopted: {found.reason}", path=path, hint="Correct the file, then adopt it again."
+            )
+        version = self._adopt(key, found)
+        self._checkpointer.run()
+        return version
+
+    # Planning
+
+    def _plan(self, findings: Iterable[Finding], *, automatic: bool) -> list[Step]:
+        steps: dict[Step, None] = {}
+        for finding in findings:
+            for action in self._actions(finding, automatic=automatic):
+                steps[Step(action, finding.path, finding.kind, finding.entity_id)] = None
+        return list(steps)
+
+    def _actions(self, finding: Finding, *, automatic: bool) -> tuple[Action, ...]:
+        if finding.code in ("file_damaged", "file_undecodable", "not_a_file", "file_missing"):
+            return self._file_actions(finding, automatic=automatic)
+        return _ACTIONS.get(finding.code, ())
+
+    def _file_actions(self, finding: Finding, *, automatic: bool) -> tuple[Action, ...]:
+        key = _key_of(finding.kind, finding.entity_id)
+        indexed = self._state.index.hash(key) is not None
+        missing = finding.code == "file_missing"
+        if indexed and self._acknowledged(key) is not None:
+            return ("restore",) if missing else ("set_aside", "restore")
+        if missing:
+            return ("forget",)
+        if automatic and finding.code != "not_a_file":
+            return ()
+        return ("set_aside", "forget") if indexed else ("set_aside",)
+
+    def _drops_too_much(self, steps: Iterable[Step]) -> bool:
+        dropped = sum(step.action in ("forget", "set_aside") for step in steps)
+        entities = self._state.index.count("memory") + self._state.index.count("assembly")
+        return dropped > max(_FEW, entities * _SHARE)
+
+    def _refusal(self, steps: Sequence[Step]) -> tuple[Finding, ...]:
+        dropped = sum(step.action in ("forget", "set_aside") for step in steps)
+        message = f"a repair at open would have dropped or set aside {dropped} entities, so it did nothing"
+        return (Finding("repair_refused", message),)
+
+    def _save(self, steps: Sequence[Step]) -> None:
+        self._state.backend.make_folder(QUARANTINE)
+        body = b",\n".join(b"    " + orjson.dumps(asdict(step)) for step in steps)
+        write_document(self._state.backend, REPAIR_PLAN, [b'  "steps": [\n%s\n  ]' % body])
+
+    def _drop_plan(self) -> None:
+        self._state.backend.unlink(REPAIR_PLAN)
+        self._state.backend.sync_folder(QUARANTINE)
+
+    # Doing
+
+    def _take(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            _STEPS[step.action](self, step)
+        self._checkpointer.run()
+        self._drop_plan()
+
+    def _acknowledged(self, key: Key) -> Version | None:
+        """The acknowledged version, where it is still to be had without its file."""
+        decided, version = self._state.overlay.get(key)
+        if decided:
+            return version
+        cached = self._state.cache.get(key)
+        wanted = self._state.index.row(key)
+        if cached is None or wanted is None or cached[0] != wanted.hash:
+            return None
+        version = encode(cached[1]).stamp(wanted.updated_micros)
+        return version if version.hash == wanted.hash else None
+
+    def _inspect(self, key: Key) -> Inspection | None:
+        stat = self._state.backend.stat(entity_path(*key))
+        data = self._state.backend.read(entity_path(*key)) if stat is not None and stat.kind == "file" else None
+        return inspect(*key, data) if data is not None else None
+
+    def _adopt_step(self, step: Step) -> None:
+        key = _key_of(step.kind, step.entity_id)
+        found = self._inspect(key)
+        if found is not None and found.state != "damaged":
+            self._adopt(key, found)
+
+    def _adopt(self, key: Key, found: Inspection) -> Version:
+        if found.entity is None:
+            raise DamagedFileError(f"{entity_path(*key)} cannot be adopted: {found.reason}")
+        if found.state == "sealed":
+            version = sealed_version(key[0], found.data)
+            operation = Operation(*key, encode(version.entity), exact=version)
+        else:
+            operation = Operation(*key, encode(found.entity))
+        batch = Batch([operation])
+        self._committer.adopting = found.hash
+        try:
+            self._committer.commit([batch])
+        finally:
+            self._committer.adopting = None
+        if batch.error is not None:
+            raise batch.error
+        outcome = batch.outcomes[0]
+        if not isinstance(outcome, Version):
+            raise DamagedFileError(f"{entity_path(*key)} cannot be adopted")
+        return outcome
+
+    def _restore(self, step: Step) -> None:
+        key = _key_of(step.kind, step.entity_id)
+        version = self._acknowledged(key)
+        if version is not None and not self._committer.apply_file(key, version, frozenset()):
+            raise DiskError(f"cannot write {step.path}: {self._state.last_error}", path=step.path)
+
+    def _set_aside(self, step: Step) -> None:
+        key = _key_of(step.kind, step.entity_id)
+        stat = self._state.backend.stat(step.path)
+        found = self._inspect(key)
+        if stat is None or (found is not None and found.state != "damaged"):
+            return
+        reason = found.reason if found else "something that is no regular file stood in the place of an entity file"
+        target = self._state.quarantine.move(step.path, reason)
+        self._quarantined.append(target)
+        saved = salvage(found.data) if found else None
+        if saved:
+            self._quarantined.append(self._state.quarantine.keep_beside(target, "salvaged.json", saved))
+
+    def _forget(self, step: Step) -> None:
+        key = _key_of(step.kind, step.entity_id)
+        if self._state.backend.stat(step.path) is not None or self._state.index.hash(key) is None:
+            return
+        batch = Batch([Operation(*key, None)])
+        self._committer.commit([batch])
+        if batch.error is not None:
+            raise batch.error
+
+    def _index_vector(self, step: Step) -> None:
+        change = vector_change(self._state, _key_of(step.kind, step.entity_id))
+        if change is not None:
+            self._state.vectors.apply([change])
+        self._state.index.snapshot_wanted = True
+
+    def _rebuild_vectors(self, step: Step) -> None:
+        state = self._state
+        state.vectors.reset()
+        for kind, rows in state.index.rows.items():
+            for entity_id in sorted(rows):
+                change = vector_change(state, (kind, entity_id))
+                if change is not None:
+                    state.vectors.apply([change])
+        self._write_views(step)
+
+    def _write_views(self, step: Step) -> None:
+        self._state.index.forget_files()
+        self._state.vectors.forget_files()
+        self._state.index.snapshot_wanted = True
+        self._checkpointer.wanted = True
+
+    def _write_superblock(self, step: Step) -> None:
+        stat = self._state.backend.stat(SUPERBLOCK)
+        if stat is not None:
+            self._quarantined.append(self._state.quarantine.move(SUPERBLOCK, "it was damaged"))
+        store_superblock(self._state.backend, self._state.superblock)
+
+    def _remove_scratch(self, step: Step) -> None:
+        if is_scratch(step.path.rpartition("/")[2]):
+            self._state.backend.unlink(step.path)
+
+    def _write_pending(self, step: Step) -> None:
+        self._committer.retry_stuck()
+
+    def _copy_journal(self, step: Step) -> None:
+        data = self._state.backend.read(step.path)
+        if data is not None:
+            reason = "durable frames are not intact"
+            self._quarantined.append(self._state.quarantine.keep(step.path, data, reason))
+        self._checkpointer.wanted = True
+
+
+def _key_of(kind: Kind | None, entity_id: str | None) -> Key:
+    if kind is None or entity_id is None:
+        raise EntityNotFoundError("the step names no entity")
+    return kind, entity_id
+
+
+_ACTIONS: Final[dict[str, tuple[Action, ...]]] = {
+    "file_not_indexed": ("adopt",),
+    "file_replaced": ("adopt",),
+    "file_edited": ("adopt",),
+    "vector_missing": ("index_vector",),
+    "vector_stale": ("index_vector",),
+    "vector_orphan": ("index_vector",),
+    "vector_wrong": ("rebuild_vectors",),
+    "index_damaged": ("write_views",),
+    "vectors_damaged": ("write_views",),
+    "superblock_damaged": ("write_superblock",),
+    "scratch": ("remove_scratch",),
+    "apply_pending": ("write_pending",),
+    "journal_damaged": ("copy_journal",),
+}
+_STEPS: Final[dict[Action, Any]] = {
+    "adopt": Repairer._adopt_step,
+    "restore": Repairer._restore,
+    "set_aside": Repairer._set_aside,
+    "forget": Repairer._forget,
+    "index_vector": Repairer._index_vector,
+    "write_views": Repairer._write_views,
+    "rebuild_vectors": Repairer._rebuild_vectors,
+    "write_superblock": Repairer._write_superblock,
+    "remove_scratch": Repairer._remove_scratch,
+    "write_pending": Repairer._write_pending,
+    "copy_journal": Repairer._copy_journal,
+}

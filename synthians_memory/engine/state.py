@@ -1,0 +1,150 @@
+"""What an open store consists of, handed to the parts that work on it.
+
+It is not an actor: the writer mutates it, everybody else reads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from synthians_memory.codec import decode_sealed, version_of
+from synthians_memory.codec import damaged_file as damaged_file_error
+from synthians_memory.config import StoreConfig
+from synthians_memory.engine.attributes import Attributes
+from synthians_memory.engine.entity_files import EntityFiles
+from synthians_memory.engine.index import MemoryIndex
+from synthians_memory.engine.overlay import Overlay
+from synthians_memory.engine.quarantine import Quarantine
+from synthians_memory.engine.records import Key
+from synthians_memory.engine.superblock import Superblock, store_superblock
+from synthians_memory.engine.vectors import VectorView
+from synthians_memory.engine.view import Position
+from synthians_memory.errors import ChangedOutsideError, DamagedFileError
+from synthians_memory.layout import entity_path
+from synthians_memory.models import Entity
+from synthians_memory.reports import Finding
+from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.journal import Journal
+from synthians_memory.storage.lru import ByteLRU
+from synthians_memory.times import Clock
+
+__all__ = ["Counters", "StoreState"]
+
+_MOST_NOTES = 1000
+_MOST_ATTEMPTS = 8
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the store was opened."""
+
+    saves: int = 0
+    deletes: int = 0
+    groups: int = 0
+    checkpoints: int = 0
+    checkpoint_failures: int = 0
+    apply_failures: int = 0
+    conflicts: int = 0
+
+
+@dataclass(slots=True)
+class StoreState:
+    """One open store.
+
+    Attributes:
+        backend, config, clock: what it stands on.
+        superblock: its facts; replaced, never changed in place.
+        index, vectors: the views.
+        files, quarantine: the writers of entity files and of what is set aside.
+        overlay, cache: what loads look at before the files.
+        attributes: what filters ask.
+        journal: None where the store is open read-only.
+        notes: findings of recovery and of running, the latest last.
+        read_only_reason: why nothing may be written; "" where it may.
+        last_error: the latest failure that no caller was told of.
+        opened_micros: when it was opened, microseconds since 1970.
+    """
+
+    backend: Backend
+    config: StoreConfig
+    clock: Clock
+    superblock: Superblock
+    index: MemoryIndex
+    vectors: VectorView
+    files: EntityFiles
+    quarantine: Quarantine
+    overlay: Overlay
+    cache: ByteLRU[Key, tuple[bytes, Entity]]
+    attributes: Attributes = field(default_factory=Attributes)
+    journal: Journal | None = None
+    notes: deque[Finding] = field(default_factory=lambda: deque(maxlen=_MOST_NOTES))
+    counters: Counters = field(default_factory=Counters)
+    read_only_reason: str = ""
+    last_error: str = ""
+    opened_micros: int = 0
+
+    def position(self, sequence: int) -> Position:
+        """`sequence` in the present epoch."""
+        return Position(self.superblock.epoch, sequence)
+
+    def change_superblock(self, **changes: object) -> None:
+        """Make changed facts durable, before anything depends on them; raises DiskError."""
+        changed = replace(self.superblock, **changes)  # type: ignore[arg-type]
+        store_superblock(self.backend, changed)
+        self.superblock = changed
+        if self.journal is not None:
+            self.journal.facts = changed.facts()
+
+    def load(self, key: Key) -> Entity | None:
+        """The acknowledged version of an entity; None where the store does not hold it. Thread-safe.
+
+        Raises:
+            DamagedFileError: its file is damaged; it is never returned as data.
+            ChangedOutsideError: its file is intact, but another version.
+            DiskError: its file cannot be read.
+        """
+        cached = self.cached(key)
+        return self._load_from_file(key) if cached is None else cached[0]
+
+    def cached(self, key: Key) -> tuple[Entity | None] | None:
+        """The answer of `load` where it needs no file; None where it does. Never blocks."""
+        decided, version = self.overlay.get(key)
+        if decided:
+            return (version.stored_entity() if version else None,)
+        wanted = self.index.hash(key)
+        if wanted is None:
+            return (None,)
+        found = self.cache.get(key)
+        if found is not None and found[0] == wanted:
+            return (found[1].detached(),)
+        return None
+
+    def _load_from_file(self, key: Key) -> Entity | None:
+        path = entity_path(*key)
+        data: bytes | None = None
+        for _ in range(_MOST_ATTEMPTS):
+            wanted = self.index.hash(key)
+            data = self.backend.read(path)
+            if data is not None and wanted is not None and version_of(data) == wanted:
+                entity = decode_sealed(key[0], data)
+                self.cache.put(key, (wanted, entity), len(data))
+                return entity.detached()
+            # The writer may have been between index and file: what it published decides.
+            decided, version = self.overlay.get(key)
+            if decided:
+                return version.stored_entity() if version else None
+            if self.index.hash(key) == wanted:
+                break
+        if self.index.hash(key) is None:
+            return None
+        raise self._unservable(path, data)
+
+    def _unservable(self, path: str, data: bytes | None) -> DamagedFileError | ChangedOutsideError:
+        if data is None:
+            return DamagedFileError(
+                f"{path} is missing", path=path, hint="Put it back, or run `repair` to record that it is gone."
+            )
+        if version_of(data) is None:
+            return damaged_file_error(path, "its content does not match its content_hash, or it has none")
+        return ChangedOutsideError(f"{path} is intact, but not the version that was acknowledged", path=path)

@@ -1,0 +1,277 @@
+"""One open store, synchronous: locked, recovered, checked, committed to, checkpointed, closed.
+
+It is not the asynchronous facade (`persistence`) and starts no thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from synthians_memory.codec import Version
+from synthians_memory.config import CheckLevel, StoreConfig
+from synthians_memory.engine.attributes import checked_where
+from synthians_memory.engine.check import check
+from synthians_memory.engine.checkpoint import Checkpointer
+from synthians_memory.engine.commit import Batch, Committer
+from synthians_memory.engine.records import Key
+from synthians_memory.engine.recovery import OpenedStore, open_for_reading, open_for_writing, random_id
+from synthians_memory.engine.repair import Repairer
+from synthians_memory.engine.state import StoreState
+from synthians_memory.engine.superblock import require_compatible
+from synthians_memory.errors import (
+    ChangedOutsideError,
+    DamagedError,
+    DiskError,
+    EmbedderMismatchError,
+    ReadOnlyError,
+)
+from synthians_memory.layout import JOURNAL, Kind
+from synthians_memory.models import Entity, Vector
+from synthians_memory.reports import Finding, RepairReport, SearchHit
+from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.lock import ReaderLock, StoreLock
+from synthians_memory.times import Clock, format_time, from_micros
+
+__all__ = ["Store"]
+
+
+class Store:
+    """A store held open by this process.
+
+    Reading methods may be called from any thread, all others from one thread, the writer's.
+
+    Attributes:
+        state: what it consists of.
+        opening_report: what the check at open found and its repair did.
+    """
+
+    def __init__(self, opened: OpenedStore, lock: StoreLock | ReaderLock | None) -> None:
+        self.state: StoreState = opened.state
+        self.opening_report = RepairReport()
+        self._committer = opened.committer
+        self._checkpointer = opened.checkpointer
+        self._lock = lock
+
+    @classmethod
+    def open(
+        cls,
+        backend: Backend,
+        config: StoreConfig,
+        clock: Clock,
+        *,
+        read_only: bool = False,
+        embedder: tuple[str, int] | None = None,
+        metric_given: bool = False,
+        new_id: Callable[[], str] = random_id,
+    ) -> Store:
+        """Lock and recover the store in `backend`; closes the back end where that fails.
+
+        Args:
+            backend, config, clock: what it stands on.
+            read_only: change nothing on disk, and go beside a writer.
+            embedder: name and dimension of the embedder that will be used.
+            metric_given: whether config.metric was asked for and not just a default.
+            new_id: source of store ids and epochs.
+
+        Raises:
+            StoreLockedError: another writer holds it.
+            EmbedderMismatchError: it holds vectors of another embedder, dimension or metric.
+            StoreFormatError, DiskError: it cannot be opened; nothing was lost by the attempt.
+        """
+        lock: StoreLock | ReaderLock | None = None
+        try:
+            if read_only:
+                lock = _reader_lock(backend)
+                store = cls(open_for_reading(backend, config, clock), lock)
+            else:
+                lock = StoreLock.acquire(backend, clock_text=format_time(from_micros(clock.micros())))
+                store = cls(open_for_writing(backend, config, clock, new_id), lock)
+            store._accept(config, embedder, metric_given)
+            if not read_only:
+                store._check_at_open()
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            backend.close()
+            raise
+        return store
+
+    def _accept(self, config: StoreConfig, embedder: tuple[str, int] | None, metric_given: bool) -> None:
+        state = self.state
+        require_compatible(state.superblock, config, metric_given, embedder[0] if embedder else None)
+        if embedder is None:
+            return
+        name, dimension = embedder
+        held = state.superblock.embedding_dimension
+        if held is not None and held != dimension:
+            raise EmbedderMismatchError(
+                f"the store holds vectors of {held} numbers, the embedder {name!r} makes {dimension}",
+                hint="Open it with the embedder that made it, or put the memories into a new store.",
+            )
+        fresh = state.vectors.count("memory") + state.vectors.count("assembly") == 0
+        if state.superblock.embedder is None and fresh and state.journal is not None:
+            state.change_superblock(embedder=name, embedding_dimension=dimension)
+
+    def _check_at_open(self) -> None:
+        state = self.state
+        repairer = self._repairer()
+        if state.config.auto_repair:
+            repairer.resume()
+        findings = check(state, state.config.startup_check)
+        if state.config.auto_repair and any(finding.severity != "note" for finding in findings):
+            self.opening_report = repairer.repair(findings, automatic=True)
+        else:
+            self.opening_report = RepairReport(findings=tuple(findings), remaining=tuple(findings))
+        refused = [f for f in self.opening_report.remaining if f.code == "repair_refused"]
+        if refused:
+            state.read_only_reason = f"{refused[0].message}; look at the store's files, then run `repair`"
+
+    # Reading
+
+    def load(self, key: Key) -> Entity | None:
+        """As `StoreState.load`; a reader beside a writer moves on where it has fallen behind."""
+        try:
+            return self.state.load(key)
+        except (DamagedError, ChangedOutsideError):
+            if self.state.journal is not None:
+                raise
+        self.refresh()
+        return self.state.load(key)
+
+    def search(self, query: Vector, k: int, kind: Kind, where: Mapping[str, Any] | None) -> list[SearchHit]:
+        """The `k` nearest entities of `kind`, best first, of those whose metadata hold all of `where`.
+
+        Raises:
+            DimensionError, InvalidValueError, InvalidTypeError: the query or filter cannot be used.
+        """
+        allowed: Iterable[str] | None = None
+        if where is not None:
+            wanted = checked_where(where)
+            self.state.attributes.fill(self._all_keys, self._servable)
+            allowed = self.state.attributes.matching(kind, wanted)
+        hits = self.state.vectors.search(query, k, kind, allowed)
+        return [SearchHit(entity_id, score, kind) for entity_id, score in hits]
+
+    def _all_keys(self) -> list[Key]:
+        rows = self.state.index.rows
+        return [(kind, entity_id) for kind in rows for entity_id in rows[kind].copy()]
+
+    def _servable(self, key: Key) -> Entity | None:
+        """The entity, or None where it cannot be served: a filter never selects what a load refuses."""
+        try:
+            return self.load(key)
+        except (DamagedError, ChangedOutsideError):
+            return None
+
+    def check(self, level: CheckLevel) -> list[Finding]:
+        """As `check.check`."""
+        return check(self.state, level)
+
+    def refresh(self) -> None:
+        """Move a read-only store on to what the writer has acknowledged; nothing for a writer.
+
+        Raises:
+            StoreFormatError, DiskError: as `open`.
+        """
+        old = self.state
+        if old.journal is not None:
+            return
+        lock = _reader_lock(old.backend)
+        try:
+            self.state = open_for_reading(old.backend, old.config, old.clock).state
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        self.state.cache = old.cache
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = lock
+
+    # Writing
+
+    def _writable(self) -> tuple[Committer, Checkpointer]:
+        if self._committer is None or self._checkpointer is None:
+            raise ReadOnlyError(f"the store is read-only: {self.state.read_only_reason}")
+        return self._committer, self._checkpointer
+
+    @property
+    def committer(self) -> Committer:
+        """What commits; ReadOnlyError for a store open read-only."""
+        return self._writable()[0]
+
+    @property
+    def checkpointer(self) -> Checkpointer:
+        """What checkpoints; ReadOnlyError for a store open read-only."""
+        return self._writable()[1]
+
+    def commit(self, batches: Sequence[Batch]) -> None:
+        """As `Committer.commit`."""
+        self.committer.commit(batches)
+
+    def flush(self) -> None:
+        """Make everything acknowledged durable, and write its files; raises JournalFailedError."""
+        self.committer.force()
+
+    def checkpoint(self) -> bool:
+        """As `Checkpointer.run`; gives up cleanly where it fails."""
+        checkpointer = self.checkpointer
+        try:
+            return checkpointer.run()
+        except DiskError:
+            checkpointer.abandon()
+            raise
+
+    def _repairer(self) -> Repairer:
+        return Repairer(self.state, *self._writable())
+
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Check every byte and mend what is found; raises DiskError."""
+        repairer = self._repairer()
+        if not dry_run:
+            self.state.read_only_reason = "" if self._is_sound() else self.state.read_only_reason
+            repairer.resume()
+        return repairer.repair(check(self.state, "full"), automatic=False, dry_run=dry_run)
+
+    def _is_sound(self) -> bool:
+        journal = self.state.journal
+        return journal is not None and journal.failure is None
+
+    def adopt(self, key: Key) -> Version:
+        """As `Repairer.adopt`."""
+        return self._repairer().adopt(key)
+
+    def close(self) -> None:
+        """Checkpoint, leave a journal that is one header, and release everything; idempotent.
+
+        Raises:
+            DiskError: the checkpoint failed; everything is released, and the journal still has it all.
+        """
+        if self._lock is None:
+            return
+        try:
+            journal = self.state.journal
+            if journal is not None and journal.failure is None:
+                self.checkpoint()
+                journal.leave_header()
+                self.checkpointer.drop_segments()
+                journal.discard_scratch()
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Give up descriptors and the lock without writing anything; idempotent."""
+        state = self.state
+        for part in (state.files, state.index, state.vectors, state.journal):
+            if part is not None:
+                part.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        state.backend.close()
+
+
+def _reader_lock(backend: Backend) -> ReaderLock | None:
+    """The shared lock on the journal; None where a writer is just dropping segments, or there is no journal."""
+    return ReaderLock.acquire(backend) if backend.stat(JOURNAL) is not None else None

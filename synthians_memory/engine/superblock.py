@@ -1,0 +1,119 @@
+"""The superblock: what a store is, durable before anything that depends on it.
+
+It is not a setting: it states facts of the data, and only the engine changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Self, cast
+
+import orjson
+
+from synthians_memory.config import Metric, StoreConfig
+from synthians_memory.engine.documents import read_document, write_document
+from synthians_memory.errors import DamagedViewError, EmbedderMismatchError, UnsupportedFormatError
+from synthians_memory.layout import FORMAT_VERSION, SUPERBLOCK
+from synthians_memory.storage.backend import Backend
+
+__all__ = ["Superblock", "load_superblock", "require_compatible", "store_superblock"]
+
+_KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Superblock:
+    """The facts of a store.
+
+    Attributes:
+        store_id: random, for ever.
+        epoch: random, drawn anew when the journal's past no longer counts.
+        embedding_dimension: length of every vector; None until the first one.
+        metric: how vectors are compared.
+        embedder: name of the embedder whose vectors these are; None where callers bring their own.
+        format_version: of the files.
+        mandatory_features: names that a reader has to know.
+    """
+
+    store_id: str
+    epoch: str
+    embedding_dimension: int | None
+    metric: Metric
+    embedder: str | None = None
+    format_version: int = FORMAT_VERSION
+    mandatory_features: tuple[str, ...] = field(default=())
+
+    def facts(self) -> dict[str, Any]:
+        """All fields as JSON, for the places from which the superblock can be rebuilt."""
+        return {**asdict(self), "mandatory_features": list(self.mandatory_features)}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """The superblock that `facts` describe.
+
+        Raises:
+            UnsupportedFormatError: of a newer format, or with a mandatory feature this version lacks.
+        """
+        version = facts.get("format_version")
+        unknown = set(facts.get("mandatory_features", ())) - _KNOWN_FEATURES
+        if version != FORMAT_VERSION or unknown:
+            what = f"format version {version}" if version != FORMAT_VERSION else f"feature {', '.join(sorted(unknown))}"
+            raise UnsupportedFormatError(f"the store needs {what}, which this version does not know", path=SUPERBLOCK)
+        return cls(
+            store_id=str(facts["store_id"]),
+            epoch=str(facts["epoch"]),
+            embedding_dimension=facts["embedding_dimension"],
+            metric=cast(Metric, facts["metric"]),
+            embedder=facts.get("embedder"),
+        )
+
+
+def load_superblock(backend: Backend) -> Superblock | None:
+    """The superblock on disk; None where there is no store.json.
+
+    Raises:
+        DamagedViewError: it fails its own seal, or lacks a field.
+        UnsupportedFormatError: it is newer than this library.
+        DiskError: it cannot be read.
+    """
+    found = read_document(backend, SUPERBLOCK)
+    if found is None:
+        return None
+    try:
+        return Superblock.from_facts(found)
+    except KeyError as error:
+        raise DamagedViewError(f"{SUPERBLOCK} lacks the field {error}", path=SUPERBLOCK) from error
+
+
+def store_superblock(backend: Backend, superblock: Superblock) -> None:
+    """Make `superblock` durable; raises DiskError."""
+    lines = (b'  "%s": %s' % (name.encode(), orjson.dumps(value)) for name, value in superblock.facts().items())
+    write_document(backend, SUPERBLOCK, lines)
+
+
+def require_compatible(superblock: Superblock, config: StoreConfig, metric_given: bool, embedder: str | None) -> None:
+    """Refuse to open a store with settings that contradict what it holds.
+
+    Raises:
+        EmbedderMismatchError: another dimension, metric or embedder.
+    """
+    dimension = superblock.embedding_dimension
+    if config.embedding_dimension is not None and dimension is not None and config.embedding_dimension != dimension:
+        raise EmbedderMismatchError(
+            f"the store holds vectors of {dimension} numbers, not {config.embedding_dimension}",
+            path=SUPERBLOCK,
+            hint=f"Open it with embedding_dimension={dimension}, or leave that out.",
+        )
+    if metric_given and config.metric != superblock.metric:
+        raise EmbedderMismatchError(
+            f"the store compares vectors by {superblock.metric}, not {config.metric}",
+            path=SUPERBLOCK,
+            hint=f'Open it with metric="{superblock.metric}", or leave that out.',
+        )
+    if embedder is not None and superblock.embedder is not None and embedder != superblock.embedder:
+        raise EmbedderMismatchError(
+            f"the store was made with the embedder {superblock.embedder!r}, not {embedder!r}",
+            path=SUPERBLOCK,
+            hint=f"Open it with the embedder {superblock.embedder!r}, or put the memories into a new store.",
+        )

@@ -1,0 +1,217 @@
+"""Every name in a store, and the one reversible map between ids and file names.
+
+It does no I/O and knows no content.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from synthians_memory.errors import InvalidIdError, InvalidTypeError
+
+__all__ = [
+    "ASSEMBLIES",
+    "BACKUPS",
+    "ENTITY_FOLDERS",
+    "FAISS_FILE",
+    "FAISS_NEXT",
+    "FORMAT_VERSION",
+    "INDEX",
+    "INDEX_BACKUPS",
+    "INDEX_LOG",
+    "INITIAL_FOLDERS",
+    "JOURNAL",
+    "JOURNAL_RESERVE",
+    "LOCK_FILE",
+    "MAPPING",
+    "MEMORIES",
+    "QUARANTINE",
+    "REPAIR_PLAN",
+    "SUPERBLOCK",
+    "VECTORS",
+    "VECTORS_LOG",
+    "Kind",
+    "entity_path",
+    "file_name",
+    "id_of_file_name",
+    "index_backup_moment",
+    "index_backup_path",
+    "is_scratch",
+    "quarantine_path",
+    "scratch_path",
+    "segment_number",
+    "segment_path",
+    "stamp_of",
+    "validate_id",
+]
+
+FORMAT_VERSION: Final = 1
+
+Kind = Literal["memory", "assembly"]
+
+SUPERBLOCK: Final = "store.json"
+LOCK_FILE: Final = "store.lock"
+MEMORIES: Final = "memories"
+ASSEMBLIES: Final = "assemblies"
+JOURNAL: Final = "journal"
+INDEX: Final = "memory_index.json"
+INDEX_LOG: Final = "memory_index.log"
+VECTORS: Final = "vector_index"
+FAISS_FILE: Final = "vector_index/memory_vectors.faiss"
+FAISS_NEXT: Final = "vector_index/memory_vectors.faiss.next"
+MAPPING: Final = "vector_index/mapping.json"
+VECTORS_LOG: Final = "vector_index/vectors.log"
+BACKUPS: Final = "backups"
+INDEX_BACKUPS: Final = "backups/index"
+QUARANTINE: Final = "quarantine"
+JOURNAL_RESERVE: Final = "journal/reserve"
+REPAIR_PLAN: Final = "quarantine/repair_plan.json"
+
+ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
+# In the order in which they are made: a parent before its child.
+INITIAL_FOLDERS: Final = (MEMORIES, ASSEMBLIES, JOURNAL, VECTORS, BACKUPS, INDEX_BACKUPS, QUARANTINE)
+
+MAX_ID_BYTES: Final = 200
+MAX_NAME_BYTES: Final = 255
+_SUFFIX: Final = ".json"
+_SCRATCH_PREFIX: Final = ".scratch-"
+_PLAIN: Final = re.compile(r"[a-z0-9_-][a-z0-9._-]*")
+_PLAIN_BYTES: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
+_ESCAPED: Final = re.compile(r"(?:[a-z0-9._-]|%[0-9A-F]{2})+")
+# Names that Windows gives to devices, whatever follows the first dot.
+_RESERVED: Final = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
+)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_STAMP: Final = "%Y%m%d_%H%M%S_%f"
+_INDEX_BACKUP: Final = re.compile(r"memory_index\.([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
+_SEGMENT: Final = re.compile(r"([0-9]{10,18})\.wal")
+
+
+def validate_id(value: object, what: str = "id") -> str:
+    """Return `value` if it can name an entity.
+
+    Args:
+        value: 1 to 200 bytes of UTF-8 without control characters or lone surrogates, whose file
+            name is at most 255 bytes.
+        what: how the message calls it.
+
+    Raises:
+        InvalidTypeError: not a string.
+        InvalidIdError: empty, too long, or of characters that are refused.
+    """
+    if not isinstance(value, str):
+        raise InvalidTypeError(f"{what} must be a string, not {type(value).__name__}")
+    # Not a subclass: it would not equal what is read back.
+    text = str.__str__(value)
+    file_name(text, what)
+    return text
+
+
+def file_name(entity_id: str, what: str = "id") -> str:
+    """The name of the entity's file, without its folder; a bijection with `id_of_file_name`.
+
+    Lower-case letters, digits, ".", "_" and "-" stand for themselves, every other byte of the
+    UTF-8 form is %XX. A leading dot and the first letter of a Windows device name are escaped.
+
+    Raises:
+        InvalidIdError: as `validate_id`.
+    """
+    if len(entity_id) <= MAX_ID_BYTES and _PLAIN.fullmatch(entity_id) and not _is_device(entity_id):
+        return entity_id + _SUFFIX
+    return _escaped_name(entity_id, what)
+
+
+def _is_device(entity_id: str) -> bool:
+    return entity_id.split(".", 1)[0] in _RESERVED
+
+
+def _escape_byte(byte: int) -> str:
+    return f"%{byte:02X}"
+
+
+def _escaped_name(entity_id: str, what: str) -> str:
+    if not entity_id:
+        raise InvalidIdError(f"{what} is empty")
+    if _CONTROL.search(entity_id):
+        raise InvalidIdError(f"{what} {entity_id[:40]!r} has control characters")
+    try:
+        encoded = entity_id.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidIdError(f"{what} {entity_id[:40]!r} has lone surrogates") from error
+    if len(encoded) > MAX_ID_BYTES:
+        raise InvalidIdError(f"{what} {entity_id[:40]!r}... is {len(encoded)} bytes long, over {MAX_ID_BYTES}")
+    parts = [chr(b) if b in _PLAIN_BYTES else _escape_byte(b) for b in encoded]
+    if entity_id.startswith(".") or _is_device(entity_id):
+        parts[0] = _escape_byte(encoded[0])
+    name = "".join(parts) + _SUFFIX
+    if len(name) > MAX_NAME_BYTES:
+        raise InvalidIdError(
+            f"{what} {entity_id[:40]!r}... needs a file name of {len(name)} bytes, over {MAX_NAME_BYTES}",
+            hint="Use a shorter id, or one of lower-case letters, digits, '.', '_' and '-'.",
+        )
+    return name
+
+
+def id_of_file_name(name: str) -> str | None:
+    """The id whose file is `name`, or None where no id gives that name."""
+    stem = name.removesuffix(_SUFFIX)
+    if stem == name or not _ESCAPED.fullmatch(stem):
+        return None
+    try:
+        entity_id = re.sub(rb"%([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), stem.encode()).decode("utf-8")
+        return entity_id if file_name(entity_id) == name else None
+    except (UnicodeDecodeError, InvalidIdError):
+        return None
+
+
+def entity_path(kind: Kind, entity_id: str) -> str:
+    """Path of the entity's file, relative to the store."""
+    return f"{ENTITY_FOLDERS[kind]}/{file_name(entity_id)}"
+
+
+def segment_path(number: int) -> str:
+    """Path of journal segment `number`."""
+    return f"{JOURNAL}/{number:010d}.wal"
+
+
+def segment_number(name: str) -> int | None:
+    """Number of the segment whose file in journal/ is `name`; None where it is none."""
+    match = _SEGMENT.fullmatch(name)
+    return int(match[1]) if match and segment_path(int(match[1])) == f"{JOURNAL}/{name}" else None
+
+
+def stamp_of(moment: datetime) -> str:
+    """YYYYMMDD_HHMMSS_ffffff, as names in the store carry a point in time (UTC)."""
+    return moment.strftime(_STAMP)
+
+
+def index_backup_path(moment: datetime) -> str:
+    """Path of the copy of the memory index taken at `moment`."""
+    return f"{INDEX_BACKUPS}/memory_index.{stamp_of(moment)}.json"
+
+
+def index_backup_moment(name: str) -> datetime | None:
+    """When the copy called `name` was taken; None where that is no such name."""
+    match = _INDEX_BACKUP.fullmatch(name)
+    try:
+        return datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC) if match else None
+    except ValueError:
+        return None
+
+
+def scratch_path(folder: str, token: str) -> str:
+    """Path of a scratch file in `folder` ("" is the store itself)."""
+    return f"{folder}/{_SCRATCH_PREFIX}{token}" if folder else f"{_SCRATCH_PREFIX}{token}"
+
+
+def quarantine_path(stamp: str, name: str) -> str:
+    """Path of what was set aside at `stamp` and was called `name`; each stamp has a folder of its own."""
+    return f"{QUARANTINE}/{stamp}/{name}"
+
+
+def is_scratch(name: str) -> bool:
+    """Whether a file called `name` is scratch: unfinished work that no reader ever looks at."""
+    return name.startswith(_SCRATCH_PREFIX)

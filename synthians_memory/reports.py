@@ -1,0 +1,162 @@
+"""What operations answer with: hits, findings, and reports of repair and import.
+
+They are values, not actions: making one changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+from synthians_memory.layout import Kind
+
+__all__ = ["FINDING_CODES", "Finding", "ImportReport", "LineProblem", "RepairReport", "SearchHit", "Severity"]
+
+Severity = Literal["damage", "inconsistency", "note"]
+
+# code -> (severity, what it means, what repair does)
+FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
+    "file_not_indexed": ("inconsistency", "an intact entity file is not in the memory index", "adopt it"),
+    "file_missing": ("damage", "the memory index names a file that is gone", "restore it, or record the removal"),
+    "file_replaced": ("inconsistency", "an intact file of another version than acknowledged", "adopt it"),
+    "file_edited": ("inconsistency", "a file without a hash line that validates", "adopt it"),
+    "file_damaged": ("damage", "a file that does not match its own hash", "restore it, or quarantine and salvage it"),
+    "file_undecodable": ("damage", "a file that is no valid entity", "restore it, or quarantine and salvage it"),
+    "not_a_file": ("damage", "a folder, symlink or special file stands where an entity file belongs", "move it aside"),
+    "foreign_name": ("note", "a name in an entity folder that no id has", "leave it"),
+    "apply_pending": ("inconsistency", "an acknowledged entity could not yet be written to its file", "write it"),
+    "index_damaged": ("inconsistency", "the memory index on disk is damaged or missing", "rebuild it"),
+    "vectors_damaged": ("inconsistency", "the vector index on disk is damaged or missing", "rebuild it"),
+    "superblock_damaged": ("inconsistency", "the superblock is damaged or missing", "rebuild it"),
+    "vector_missing": ("inconsistency", "an embedding has no vector", "index it"),
+    "vector_stale": ("inconsistency", "a vector belongs to another embedding", "index the present one"),
+    "vector_orphan": ("inconsistency", "a vector belongs to no entity", "remove it"),
+    "vector_wrong": ("damage", "a vector differs from the embedding it stands for", "rebuild the vector index"),
+    "journal_damaged": ("damage", "durable frames of the journal are not intact", "keep a copy, apply the rest"),
+    "journal_torn": ("note", "an unacknowledged tail of the journal was cut and kept aside", "nothing"),
+    "journal_foreign": ("note", "a journal segment of another life of the store was set aside", "nothing"),
+    "conflict": ("inconsistency", "a version written outside was set aside for the acknowledged one", "nothing"),
+    "member_missing": ("note", "an assembly names a memory that does not exist", "nothing"),
+    "scratch": ("note", "a scratch file was left behind", "remove it"),
+    "repair_refused": ("damage", "a repair at open would have dropped too much and did nothing", "repair by hand"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """One result of a search.
+
+    Attributes:
+        memory_id: id of the memory, or of the assembly where assemblies were searched.
+        score: higher is better: cosine -1..1, inner product as is, L2 as 1/(1+d**2).
+        kind: what was found.
+    """
+
+    memory_id: str
+    score: float
+    kind: Kind = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One defect.
+
+    Attributes:
+        code: a key of FINDING_CODES.
+        message: what was found, in a sentence.
+        path: the file, relative to the store; or "".
+        kind, entity_id: the entity concerned, where it is one.
+    """
+
+    code: str
+    message: str
+    path: str = ""
+    kind: Kind | None = None
+    entity_id: str | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is: damage may lose data, an inconsistency needs a repair, a note needs nothing."""
+        return FINDING_CODES[self.code][0]
+
+    @property
+    def action(self) -> str:
+        """What repair would do."""
+        return FINDING_CODES[self.code][2]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**asdict(self), "severity": self.severity, "action": self.action}
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What a repair found and did.
+
+    Attributes:
+        findings: what the check found before.
+        actions: one line for each thing that was done, or would be with dry_run.
+        remaining: what is still wrong afterwards; with dry_run the findings themselves.
+        quarantined: paths below quarantine/ of what was moved there.
+        dry_run: whether nothing was changed.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    actions: tuple[str, ...] = ()
+    remaining: tuple[Finding, ...] = ()
+    quarantined: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing worse than a note remains."""
+        return all(finding.severity == "note" for finding in self.remaining)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "findings": [f.to_dict() for f in self.findings],
+            "actions": list(self.actions),
+            "remaining": [f.to_dict() for f in self.remaining],
+            "quarantined": list(self.quarantined),
+            "dry_run": self.dry_run,
+            "clean": self.clean,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LineProblem:
+    """A line of an import that was not stored.
+
+    Attributes:
+        line: its number, from 1.
+        code: "invalid" or "conflict".
+        reason: why.
+    """
+
+    line: int
+    code: Literal["invalid", "conflict"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        imported: entities stored.
+        skipped: entities that were there with equal content.
+        overwritten: of the imported, those that replaced another version.
+        problems: lines that were not stored, at most the first thousand.
+        problem_count: how many those were in all.
+    """
+
+    imported: int = 0
+    skipped: int = 0
+    overwritten: int = 0
+    problems: tuple[LineProblem, ...] = field(default=())
+    problem_count: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)

@@ -1,0 +1,98 @@
+"""What kind of file system a directory lies on, read from the kernel's own tables.
+
+It decides no policy: whether a network file system is refused is up to the caller.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["filesystem_type", "network_filesystem", "parse_mountinfo", "syncfs_reports_errors"]
+
+_NETWORK_TYPES = frozenset(
+    (
+        "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fhgfs", "gfs", "glusterfs", "gpfs", "lustre",
+        "mmfs", "ncp", "ncpfs", "nfs", "nfs4", "orangefs", "panfs", "pvfs2", "smb2", "smb3", "smbfs",
+    )
+)  # fmt: skip
+_NETWORK_FUSE_TYPES = frozenset(
+    (
+        "fuse.ceph", "fuse.ceph-fuse", "fuse.curlftpfs", "fuse.davfs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.goofys",
+        "fuse.juicefs", "fuse.mfs", "fuse.moosefs", "fuse.mount-s3", "fuse.rclone", "fuse.s3fs", "fuse.seaweedfs",
+        "fuse.smbnetfs", "fuse.sshfs",
+    )
+)  # fmt: skip
+# Their super block records every failed write-back, and a flush reaches the device. overlayfs and FUSE do neither.
+_TYPES_THAT_REPORT = frozenset(("btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs"))
+_FIRST_RELEASE_THAT_REPORTS = (5, 8)
+
+_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+def network_filesystem(path: str | os.PathLike[str]) -> str | None:
+    """The type of the network file system that `path` is on, or would be made on; None where it is on none.
+
+    None also where the platform does not tell. Symlinks are followed; an automounted directory is mounted.
+    """
+    found = _type_at(path)
+    return found if found in _NETWORK_TYPES or found in _NETWORK_FUSE_TYPES else None
+
+
+def filesystem_type(descriptor: int) -> str | None:
+    """The file system type ("ext4", "fuse.sshfs") behind an open descriptor; None where the platform does not tell."""
+    try:
+        mount_id = _mount_id(Path(f"/proc/self/fdinfo/{descriptor}").read_text())
+        table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:  # no /proc here: unknown, which is an answer
+        return None
+    return parse_mountinfo(table).get(mount_id)
+
+
+def parse_mountinfo(table: str) -> dict[int, str]:
+    """Mount id -> file system type, of a table in the format of /proc/self/mountinfo; odd lines are left out."""
+    types: dict[int, str] = {}
+    for line in table.splitlines():
+        mount, separator, source = line.partition(" - ")
+        if separator and mount.split(" ", 1)[0].isdecimal():
+            # Blanks and backslashes in a type, such as that of a FUSE program, are written as \ooo.
+            types[int(mount.split(" ", 1)[0])] = _OCTAL_ESCAPE.sub(_unescape, source.split(" ", 1)[0])
+    return types
+
+
+def syncfs_reports_errors(descriptor: int) -> bool:
+    """Whether syncfs on `descriptor` reports every write-back that failed since it was opened."""
+    release = _kernel_release()
+    return release >= _FIRST_RELEASE_THAT_REPORTS and filesystem_type(descriptor) in _TYPES_THAT_REPORT
+
+
+def _kernel_release() -> tuple[int, int]:
+    """Major and minor number of a running Linux; (0, 0) elsewhere."""
+    system = os.uname() if hasattr(os, "uname") else None
+    numbers = re.match(r"(\d+)\.(\d+)", system.release) if system and system.sysname == "Linux" else None
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+
+
+def _type_at(path: str | os.PathLike[str]) -> str | None:
+    directory = os.path.realpath(path)
+    while not os.path.isdir(directory) and os.path.dirname(directory) != directory:
+        directory = os.path.dirname(directory)
+    # O_PATH needs no permission on the directory itself; where it is missing, so is /proc.
+    with suppress(OSError, AttributeError):
+        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return filesystem_type(descriptor)
+        finally:
+            os.close(descriptor)
+    return None
+
+
+def _mount_id(fdinfo: str) -> int:
+    match = re.search(r"^mnt_id:\s*(\d+)$", fdinfo, re.MULTILINE)
+    return int(match[1]) if match else -1
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return chr(int(match[1], 8))

@@ -1,0 +1,325 @@
+"""The write-ahead journal: frames of opaque records, durable when `sync` has returned.
+
+It has never heard of a memory; reading it back is in `segment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from synthians_memory.errors import DiskError, JournalFailedError, UsageError
+from synthians_memory.layout import JOURNAL, JOURNAL_RESERVE, scratch_path, segment_path
+from synthians_memory.storage.backend import Backend, WritableFile
+from synthians_memory.storage.framing import encode_frame, frame_size, pack_records, packed_size
+from synthians_memory.storage.segment import HEADER_BLOCK, SegmentHeader, segment_salt
+from synthians_memory.times import Clock
+
+__all__ = ["Journal"]
+
+_SMALLEST: Final = 256 * 1024
+_GROWTH: Final = 4
+_RESERVE_BYTES: Final = 64 * 1024
+_SPARE: Final = scratch_path(JOURNAL, "spare")
+_NEXT: Final = scratch_path(JOURNAL, "next")
+_ZEROS: Final = bytes(1024 * 1024)
+
+
+class Journal:
+    """The segments of one life of a store, written by one thread.
+
+    Segments are zero-filled ahead, so that a sync commits no metadata, and unlinked when dropped. A
+    segment of an earlier process is never appended to: the first append starts a new one. A small
+    reserve segment is held back for deletes on a full disk.
+
+    `prepare_spare` may run in another thread than the rest; everything else is the writer's.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        clock: Clock,
+        *,
+        store_id: str,
+        epoch: str,
+        facts: Mapping[str, Any],
+        next_number: int,
+        last_counted: int,
+        next_sequence: int,
+        checkpointed_through: int,
+        segments: Mapping[int, int],
+        segment_bytes: int,
+    ) -> None:
+        """Args:
+        backend, clock: the store's.
+        store_id, epoch, facts: what the headers carry.
+        next_number: above every segment number seen.
+        last_counted: the last sequence that counts; frames beyond it in old segments never will.
+        next_sequence: above every sequence seen.
+        checkpointed_through: what the last header stated.
+        segments: the older segments: number to last sequence.
+        segment_bytes: size that segments grow to.
+        """
+        self._backend = backend
+        self._clock = clock
+        self._store_id = store_id
+        self._epoch = epoch
+        self.facts = dict(facts)
+        self._next_number = next_number
+        self._last_counted = last_counted
+        self._next_sequence = next_sequence
+        self.checkpointed_through = checkpointed_through
+        self._old = dict(segments)
+        self._segment_bytes = segment_bytes
+        self._size = min(_SMALLEST, segment_bytes)
+        self._file: WritableFile | None = None
+        self._number = 0
+        self._salt = 0
+        self._offset = 0
+        self._limit = 0
+        self.synced_through = last_counted
+        self._spare_bytes = 0
+        reserve = backend.stat(JOURNAL_RESERVE)
+        self._has_reserve = reserve is not None and reserve.size == _RESERVE_BYTES
+        self.failure: JournalFailedError | None = None
+
+    @property
+    def last_sequence(self) -> int:
+        """The last sequence appended, or counted at open."""
+        return self._last_counted
+
+    @property
+    def retained_bytes(self) -> int:
+        """Bytes of frames in the segment being written."""
+        return self._offset
+
+    @property
+    def segment_count(self) -> int:
+        """Segments on disk."""
+        return len(self._old) + (self._file is not None)
+
+    def append(self, batches: Sequence[Sequence[bytes]], *, deletes_only: bool = False) -> list[int]:
+        """Write one frame for each batch; nothing is durable before `sync`.
+
+        Args:
+            batches: the record bodies of each frame.
+            deletes_only: they only free space, so the reserve may be used for them.
+
+        Returns:
+            The sequence of each frame.
+
+        Raises:
+            DiskError: no segment could be made for the first of them; nothing was written, and later
+                appends may succeed.
+            JournalFailedError: a write failed: the journal takes nothing any more.
+        """
+        self._refuse_if_failed()
+        sequences: list[int] = []
+        start = 0
+        sizes = [frame_size(packed_size([len(body) for body in batch])) for batch in batches]
+        while start < len(batches):
+            if self._file is None or self._offset + sizes[start] > self._limit:
+                self._make_room(sizes[start], deletes_only, first=not sequences)
+            stop, total = start, 0
+            while stop < len(batches) and self._offset + total + sizes[stop] <= self._limit:
+                total += sizes[stop]
+                stop += 1
+            sequences += self._write(batches[start:stop])
+            start = stop
+        return sequences
+
+    def _make_room(self, size: int, deletes_only: bool, *, first: bool) -> None:
+        try:
+            self.start_segment(self.checkpointed_through, size=size, deletes_only=deletes_only)
+        except JournalFailedError:
+            raise
+        except DiskError as error:
+            if first:
+                raise
+            # Part of the group is written, so its sequences are taken: this is a failed write.
+            raise self._fail("continue in a new segment", error) from error
+
+    def _write(self, batches: Sequence[Sequence[bytes]]) -> list[int]:
+        if self._file is None:
+            raise UsageError("the journal has no segment to write to")
+        sequences: list[int] = []
+        frames: list[bytes] = []
+        wall = self._clock.micros()
+        for batch in batches:
+            sequence = self._next_sequence + len(sequences)
+            payload = pack_records(self._salt, sequence, batch)
+            frames.append(encode_frame(self._salt, sequence, wall, self.synced_through, payload))
+            sequences.append(sequence)
+        data = b"".join(frames)
+        try:
+            self._file.write_at(self._offset, data)
+        except DiskError as error:
+            raise self._fail("write", error) from error
+        self._offset += len(data)
+        self._next_sequence = sequences[-1] + 1
+        self._last_counted = sequences[-1]
+        return sequences
+
+    def sync(self) -> None:
+        """Make every appended frame durable.
+
+        Raises:
+            JournalFailedError: the sync failed: the journal takes nothing any more, and the same pages
+                are never synced again.
+        """
+        self._refuse_if_failed()
+        if self._file is None or self.synced_through == self._last_counted:
+            return
+        try:
+            self._file.sync()
+        except DiskError as error:
+            raise self._fail("sync", error) from error
+        self.synced_through = self._last_counted
+
+    def start_empty(self) -> None:
+        """The first segment of a new store: a header only. Raises as `start_segment`."""
+        self._size = HEADER_BLOCK
+        self.start_segment(0)
+
+    def start_segment(self, checkpointed_through: int, *, size: int = 0, deletes_only: bool = False) -> None:
+        """Sync the segment in use and go on in a new one, whose header states `checkpointed_through`.
+
+        Args:
+            checkpointed_through: every frame up to it is in files and views, durably.
+            size: bytes of the frame that must fit.
+            deletes_only: as in `append`.
+
+        Raises:
+            DiskError: no segment could be made; the one in use stays so.
+            JournalFailedError: the sync, or giving the new segment its name, failed.
+        """
+        self.sync()
+        header = SegmentHeader(
+            number=self._next_number,
+            store_id=self._store_id,
+            epoch=self._epoch,
+            first_sequence=self._last_counted + 1,
+            last_sequence=self._last_counted,
+            checkpointed_through=checkpointed_through,
+            facts=self.facts,
+        )
+        path, limit = self._blank(HEADER_BLOCK + size, deletes_only)
+        file = self._backend.open_existing(path)
+        try:
+            file.write_at(0, header.encode())
+            file.sync()
+        except DiskError:
+            file.close()
+            raise
+        self._publish(path, header, file, limit)
+
+    def _publish(self, path: str, header: SegmentHeader, file: WritableFile, limit: int) -> None:
+        try:
+            self._backend.replace(path, segment_path(header.number))
+            self._backend.sync_folder(JOURNAL)
+        except DiskError as error:
+            file.close()
+            raise self._fail("name a new segment of", error) from error
+        if self._file is not None:
+            self._file.close()
+            self._old[self._number] = self._last_counted
+        self._file, self._number, self._offset, self._limit = file, header.number, HEADER_BLOCK, limit
+        self._salt = segment_salt(self._store_id, self._epoch, header.number)
+        self._next_number += 1
+        self.checkpointed_through = header.checkpointed_through
+
+    def _blank(self, needed: int, deletes_only: bool) -> tuple[str, int]:
+        """A zero-filled scratch file of at least `needed` bytes, and its size."""
+        if self._spare_bytes >= needed:
+            size, self._spare_bytes = self._spare_bytes, 0
+            return _SPARE, size
+        try:
+            size = max(needed, self._size)
+            self._zero_fill(_NEXT, size)
+        except DiskError:
+            if deletes_only and self._has_reserve and needed <= _RESERVE_BYTES:
+                self._has_reserve = False
+                return JOURNAL_RESERVE, _RESERVE_BYTES
+            raise
+        self._size = min(self._size * _GROWTH, self._segment_bytes)
+        return _NEXT, size
+
+    def _zero_fill(self, path: str, size: int) -> None:
+        self._backend.unlink(path)
+        file = self._backend.create(path)
+        try:
+            for start in range(0, size, len(_ZEROS)):
+                file.write(_ZEROS[: min(len(_ZEROS), size - start)])
+            file.sync()
+        except DiskError:
+            file.close()
+            self._backend.unlink(path)
+            raise
+        file.close()
+
+    def prepare_spare(self) -> None:
+        """Make the reserve and the next segment ahead of need; idempotent.
+
+        Raises:
+            DiskError: no space; the segment in use is not affected.
+        """
+        if self._file is None or self.failure is not None:
+            return
+        if not self._has_reserve:
+            self._zero_fill(JOURNAL_RESERVE, _RESERVE_BYTES)
+            self._has_reserve = True
+        if self._spare_bytes == 0 and self._offset > self._limit // 2:
+            self._zero_fill(_SPARE, self._size)
+            self._spare_bytes = self._size
+            self._size = min(self._size * _GROWTH, self._segment_bytes)
+
+    def leave_header(self) -> None:
+        """After a checkpoint: go on in a segment that is a header only, where there is one to leave behind.
+
+        Raises as `start_segment`. The next append starts another segment.
+        """
+        if self._file is not None:
+            self._spare_bytes, self._size = 0, HEADER_BLOCK
+            self.start_segment(self.checkpointed_through)
+
+    def drop(self) -> int:
+        """Unlink, oldest first, the old segments that `checkpointed_through` covers.
+
+        Returns:
+            How many were dropped.
+
+        Raises:
+            DiskError: one could not be unlinked; those before it are gone, which is harmless.
+        """
+        dropped = 0
+        for number in sorted(self._old):
+            if self._old[number] > self.checkpointed_through:
+                break
+            self._backend.unlink(segment_path(number))
+            del self._old[number]
+            dropped += 1
+        if dropped:
+            self._backend.sync_folder(JOURNAL)
+        return dropped
+
+    def close(self) -> None:
+        """Release the descriptor; the scratch segments go, the others stay. Idempotent."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def discard_scratch(self) -> None:
+        """Remove the spare; the reserve stays, for a store that is opened on a full disk."""
+        self._spare_bytes = 0
+        for path in (_SPARE, _NEXT):
+            self._backend.unlink(path)
+
+    def _refuse_if_failed(self) -> None:
+        if self.failure is not None:
+            raise JournalFailedError(self.failure.message, path=self.failure.path, errno=self.failure.errno or 0)
+
+    def _fail(self, action: str, error: DiskError) -> JournalFailedError:
+        self.failure = JournalFailedError(
+            f"cannot {action} the journal: {error.message}", path=error.path, errno=error.errno or 0
+        )
+        return self.failure

@@ -1,0 +1,217 @@
+"""The part of the back ends' conformance suite that is about the content of files, and what all its parts share.
+
+It is not to be derived from directly: `BackendSuite` has all parts.
+"""
+
+# ruff: noqa: S101
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from synthians_memory.errors import DiskError, InvalidValueError, NotRegularFileError
+from synthians_memory.storage.backend import Backend
+
+__all__ = ["BackendFixture", "ReadingSuite", "WritingSuite", "names", "put", "refused"]
+
+
+class BackendFixture:
+    """What a back end brings to its tests."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """An open back end on an empty medium, closed after the test."""
+        raise NotImplementedError
+
+    def reopen(self, backend: Backend) -> Backend:
+        """Another back end on the medium of `backend`, as a second process would open it; the caller closes it."""
+        raise NotImplementedError
+
+
+class ReadingSuite(BackendFixture):
+    """What is read."""
+
+    def test_what_was_written_is_read(self, backend: Backend) -> None:
+        put(backend, "a", b"content")
+        assert backend.read("a") == b"content"
+
+    def test_a_missing_file_reads_as_none(self, backend: Backend) -> None:
+        assert backend.read("a") is None
+        assert backend.read("folder/a") is None
+
+    def test_an_empty_file_reads_as_empty(self, backend: Backend) -> None:
+        put(backend, "a", b"")
+        assert backend.read("a") == b""
+
+    @pytest.mark.parametrize(
+        ("offset", "length", "expected"),
+        [
+            (0, 3, b"012"),
+            (4, 2, b"45"),
+            (2, 0, b""),
+            (7, 100, b"789"),
+            (0, 1 << 60, b"0123456789"),
+            (3, None, b"3456789"),
+            (10, None, b""),
+            (99, 5, b""),
+        ],
+    )
+    def test_a_part_is_read(self, backend: Backend, offset: int, length: int | None, expected: bytes) -> None:
+        put(backend, "a", b"0123456789")
+        assert backend.read("a", offset, length) == expected
+
+    @pytest.mark.parametrize(("offset", "length"), [(-1, None), (0, -1)])
+    def test_a_negative_part_is_refused(self, backend: Backend, offset: int, length: int | None) -> None:
+        put(backend, "a", b"0123456789")
+        with pytest.raises(InvalidValueError):
+            backend.read("a", offset, length)
+
+    def test_a_folder_is_no_file_to_read(self, backend: Backend) -> None:
+        backend.make_folder("folder")
+        with pytest.raises(NotRegularFileError):
+            backend.read("folder")
+
+    def test_a_large_file_is_read_whole(self, backend: Backend) -> None:
+        content = bytes(range(256)) * 20_000
+        put(backend, "a", content)
+        assert backend.read("a") == content
+
+    def test_many_threads_read_at_once(self, backend: Backend) -> None:
+        backend.make_folder("folder")
+        for number in range(20):
+            put(backend, f"folder/{number}", b"%d" % number * 100)
+        wrong: list[int] = []
+
+        def read_all() -> None:
+            wrong.extend(n for n in range(20) if backend.read(f"folder/{n}") != b"%d" % n * 100)
+
+        threads = [threading.Thread(target=read_all) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+
+
+class WritingSuite(BackendFixture):
+    """What is written, and where it ends up."""
+
+    def test_create_refuses_a_name_that_is_taken(self, backend: Backend) -> None:
+        put(backend, "a", b"first")
+        backend.make_folder("folder")
+        refused(errno.EEXIST, lambda: backend.create("a"))
+        refused(errno.EEXIST, lambda: backend.create("folder"))
+        assert backend.read("a") == b"first"
+
+    def test_create_needs_its_folder(self, backend: Backend) -> None:
+        refused(errno.ENOENT, lambda: backend.create("folder/a"))
+        assert backend.stat("folder") is None
+
+    def test_writes_append(self, backend: Backend) -> None:
+        file = backend.create("a")
+        file.write(b"one")
+        file.write(bytearray(b"two"))
+        file.write(memoryview(b"three"))
+        file.write(b"")
+        file.close()
+        assert backend.read("a") == b"onetwothree"
+
+    def test_any_buffer_is_written_by_its_bytes(self, backend: Backend) -> None:
+        file = backend.create("a")
+        file.write(memoryview(b"abcdefgh").cast("I"))
+        file.write_at(8, memoryview(b"ijkl").cast("H"))
+        file.close()
+        assert backend.read("a") == b"abcdefghijkl"
+
+    def test_write_at_does_not_move_the_end(self, backend: Backend) -> None:
+        file = backend.create("a")
+        file.write(b"0123456789")
+        file.write_at(2, b"XY")
+        file.write(b"end")
+        file.close()
+        assert backend.read("a") == b"01XY456789end"
+
+    def test_write_at_behind_the_end_fills_with_zeros(self, backend: Backend) -> None:
+        file = backend.create("a")
+        file.write_at(4, b"x")
+        file.close()
+        assert backend.read("a") == b"\0\0\0\0x"
+
+    def test_an_open_file_is_read_meanwhile(self, backend: Backend) -> None:
+        file = backend.create("a")
+        file.write(b"so far")
+        assert backend.read("a") == b"so far"
+        file.close()
+
+    def test_an_existing_file_is_appended_to(self, backend: Backend) -> None:
+        put(backend, "a", b"0123")
+        file = backend.open_existing("a")
+        file.write(b"45")
+        file.write_at(0, b"X")
+        file.close()
+        assert backend.read("a") == b"X12345"
+
+    def test_only_a_regular_file_that_is_there_is_opened(self, backend: Backend) -> None:
+        backend.make_folder("folder")
+        refused(errno.ENOENT, lambda: backend.open_existing("a"))
+        refused(errno.ENOENT, lambda: backend.open_existing("nowhere/a"))
+        with pytest.raises(NotRegularFileError):
+            backend.open_existing("folder")
+
+    def test_an_open_file_outlives_its_name(self, backend: Backend) -> None:
+        file = backend.create("a")
+        backend.replace("a", "b")
+        file.write(b"under b")
+        assert backend.read("b") == b"under b"
+        backend.unlink("b")
+        file.write(b"nowhere")
+        assert file.stat().size == len(b"under bnowhere")
+        file.close()
+        assert backend.read("b") is None
+
+    def test_close_is_idempotent_and_ends_writing(self, backend: Backend) -> None:
+        file = backend.create("a")
+        file.close()
+        file.close()
+        for call in (lambda: file.write(b"x"), lambda: file.write_at(0, b"x"), file.sync, file.stat):
+            refused(errno.EBADF, call)
+        assert backend.read("a") == b""
+
+    def test_sync_is_accepted(self, backend: Backend) -> None:
+        backend.make_folder("folder")
+        file = backend.create("folder/a")
+        file.write(b"x")
+        file.sync()
+        file.write(b"y")
+        file.sync()
+        file.close()
+        backend.sync_folder("folder")
+        backend.sync_folder("")
+        assert backend.sync_filesystem() in {True, False}
+        assert backend.read("folder/a") == b"xy"
+
+    def test_a_missing_folder_cannot_be_synced(self, backend: Backend) -> None:
+        refused(errno.ENOENT, lambda: backend.sync_folder("folder"))
+
+
+def put(backend: Backend, path: str, content: bytes) -> None:
+    """Make the file `path`."""
+    file = backend.create(path)
+    file.write(content)
+    file.close()
+
+
+def names(backend: Backend, folder: str = "") -> set[str]:
+    """The names in `folder`."""
+    return {name for name, _ in backend.scan(folder)}
+
+
+def refused(number: int, call: Callable[[], object]) -> None:
+    """`call` raises the DiskError of that errno."""
+    with pytest.raises(DiskError) as caught:
+        call()
+    assert caught.value.errno == number
