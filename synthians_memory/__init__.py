@@ -1,4 +1,27 @@
-"""A store for the memories of AI agents, in plain files.
+"""A store for the memories of AI agents, in plain files that survive crashes.
 
 It is not a server: it is embedded in the program that uses it.
 """
+
+from synthians_memory.config import StoreConfig
+from synthians_memory.embedder import Embedder
+from synthians_memory.engine.persistence import ABSENT, MemoryPersistence
+from synthians_memory.engine.vector_index import MemoryVectorIndex
+from synthians_memory.errors import SynthiansMemoryError
+from synthians_memory.models import MemoryAssembly, MemoryEntry
+from synthians_memory.reports import Finding, ImportReport, RepairReport, SearchHit
+
+__all__ = [
+    "ABSENT",
+    "Embedder",
+    "Finding",
+    "ImportReport",
+    "MemoryAssembly",
+    "MemoryEntry",
+    "MemoryPersistence",
+    "MemoryVectorIndex",
+    "RepairReport",
+    "SearchHit",
+    "StoreConfig",
+    "SynthiansMemoryError",
+]

@@ -416,10 +416,10 @@ class Line:
 
 
 def line_of(entity: Entity) -> bytes:
-    """The canonical JSONL line of a stored entity, newline included."""
+    """The canonical JSONL line of a stored entity, without its line break."""
     parts = [b'{"kind":"%s"' % entity.kind.encode()]
     parts += [b'"%s":%s' % (name.encode(), text) for name, text in _encoded_fields(entity)]
-    parts.append(b'"updated_at":%s}\n' % _json(entity.__dict__["updated_at"]))
+    parts.append(b'"updated_at":%s}' % _json(entity.__dict__["updated_at"]))
     return b",".join(parts)
 
 

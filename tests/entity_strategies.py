@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,25 @@ plain_ids = st.text("abcxyz0189._-", min_size=1, max_size=200)
 # Twenty characters of four bytes each, all escaped, still make a file name of less than 255 bytes.
 unicode_ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 notable_ids = st.sampled_from(
-    ["..", ".", "../x", "a/b", "\\", "NUL.txt", "nul.txt", "con", "CON", "com1.A", "lpt9", "%41", "%", "A", "a", "a ", " "]
+    [
+        "..",
+        ".",
+        "../x",
+        "a/b",
+        "\\",
+        "NUL.txt",
+        "nul.txt",
+        "con",
+        "CON",
+        "com1.A",
+        "lpt9",
+        "%41",
+        "%",
+        "A",
+        "a",
+        "a ",
+        " ",
+    ]
 )
 ids = st.one_of(plain_ids, unicode_ids, notable_ids)
 

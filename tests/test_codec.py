@@ -44,7 +44,12 @@ from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.times import from_micros
 
 SMALL = MemoryEntry(
-    memory_id="m", content="ä", created_at="2026-11-20", embedding=[1.5, -0.0], tags=("t",), metadata={"a": [1, {"b": None}]}  # type: ignore[arg-type]
+    memory_id="m",
+    content="ä",
+    created_at="2026-11-20",
+    embedding=[1.5, -0.0],
+    tags=("t",),
+    metadata={"a": [1, {"b": None}]},  # type: ignore[arg-type]
 )
 ASSEMBLY = MemoryAssembly(assembly_id="a", name="n", members=("m",), created_at="2026-11-20", composite_embedding=[0.1])  # type: ignore[arg-type]
 KINDS: list[Kind] = ["memory", "assembly"]
@@ -135,8 +140,13 @@ def test_notable_numbers_keep_their_bits(bits: int, sign: int) -> None:
 
 def test_the_one_number_that_its_shortest_decimal_does_not_name_is_written_in_full() -> None:
     exceptional = vector_of([0x15AE43FD, 0x95AE43FD])
-    assert np.array(orjson.loads(orjson.dumps(exceptional, option=orjson.OPT_SERIALIZE_NUMPY)), "<f4").tolist() != exceptional.tolist()
-    assert b'"embedding": [7.038530691851209e-26,-7.038530691851209e-26],' in file_of(SMALL.replace(embedding=exceptional))
+    assert (
+        np.array(orjson.loads(orjson.dumps(exceptional, option=orjson.OPT_SERIALIZE_NUMPY)), "<f4").tolist()
+        != exceptional.tolist()
+    )
+    assert b'"embedding": [7.038530691851209e-26,-7.038530691851209e-26],' in file_of(
+        SMALL.replace(embedding=exceptional)
+    )
 
 
 @given(st.lists(finite_bits, min_size=1, max_size=300))
@@ -188,7 +198,11 @@ def test_no_cut_and_no_addition_passes_for_a_sealed_file() -> None:
     changed = [version.data[:end] for end in range(len(version.data))]
     changed += [version.data[start:] for start in range(1, len(version.data))]
     changed += [version.data + tail for tail in (b"\n", b" ", b"\0", b"{}", version.data)]
-    changed += [b"\xef\xbb\xbf" + version.data, version.data.replace(b"\n", b"\r\n"), version.data.replace(b"  ", b"\t")]
+    changed += [
+        b"\xef\xbb\xbf" + version.data,
+        version.data.replace(b"\n", b"\r\n"),
+        version.data.replace(b"  ", b"\t"),
+    ]
     for data in changed:
         assert version_of(data) is None
         assert inspect("memory", "m", data).state == "damaged"
@@ -197,7 +211,7 @@ def test_no_cut_and_no_addition_passes_for_a_sealed_file() -> None:
 def test_without_its_hash_line_a_file_counts_as_edited() -> None:
     version = encode(SMALL).stamp(0)
     lines = version.data.splitlines(keepends=True)
-    data = b"".join([*lines[:-3], lines[-3].replace(b"Z\",", b"Z\""), lines[-1]])
+    data = b"".join([*lines[:-3], lines[-3].replace(b'Z",', b'Z"'), lines[-1]])
     judged = inspect("memory", "m", data)
     assert (judged.state, judged.hash) == ("edited", hashlib.sha256(data).digest())
     assert judged.entity is not None
@@ -205,7 +219,11 @@ def test_without_its_hash_line_a_file_counts_as_edited() -> None:
 
 
 def test_an_edited_file_may_hold_less_and_be_laid_out_at_will() -> None:
-    judged = inspect("memory", "m", b'{ "content": "x",\r\n\t"memory_id": "m", "embedding": [\n1, 2e0\n], "created_at": "2026-11-20" }')
+    judged = inspect(
+        "memory",
+        "m",
+        b'{ "content": "x",\r\n\t"memory_id": "m", "embedding": [\n1, 2e0\n], "created_at": "2026-11-20" }',
+    )
     assert judged.state == "edited"
     assert isinstance(judged.entity, MemoryEntry)
     assert (judged.entity.content, judged.entity.tags, judged.entity.embedding.tolist()) == ("x", (), [1.0, 2.0])  # type: ignore[union-attr]
@@ -312,7 +330,11 @@ def test_any_values_of_any_fields_are_judged(kind: Kind, fields: dict[str, Any])
     fields.setdefault("content", "x")
     fields.setdefault("created_at", "2026-11-20")
     fields.setdefault("updated_at", "2026-11-20T12:00:00-02:00")
-    data = seal(f"  {json.dumps(name)}: {json.dumps(value)}".encode() for name, value in fields.items() if name != "content_hash")
+    data = seal(
+        f"  {json.dumps(name)}: {json.dumps(value)}".encode()
+        for name, value in fields.items()
+        if name != "content_hash"
+    )
     judged = inspect(kind, "m", data)
     assert judged.state in ("sealed", "damaged")
     if judged.state == "sealed":
@@ -326,7 +348,12 @@ def test_any_values_of_any_fields_are_judged(kind: Kind, fields: dict[str, Any])
 def foreign_files() -> list[bytes]:
     """Sealed files whose form is not that of `encode`."""
     own = file_of(SMALL)
-    short = [b'  "memory_id": "m"', b'  "content": "x"', b'  "created_at": "2026-11-20T12:00:00+02:00"', b'  "updated_at": "2026-11-20"']
+    short = [
+        b'  "memory_id": "m"',
+        b'  "content": "x"',
+        b'  "created_at": "2026-11-20T12:00:00+02:00"',
+        b'  "updated_at": "2026-11-20"',
+    ]
     return [
         seal(short),
         seal([*short, b'  "embedding": [1, 2]']),
@@ -343,7 +370,9 @@ def foreign_files() -> list[bytes]:
         own.replace(b'  "tags": ["t"],\n', b""),
         own.replace(b'  "embedding": [1.5,-0.0],\n', b""),
         own.replace(b'  "hyperbolic_embedding": null,\n', b'  "hyperbolic_embedding": [\n  1],\n'),
-        own.replace(b'  "content": "\xc3\xa4",\n', b'').replace(b'  "embedding"', b'  "content": "\xc3\xa4",\n  "embedding"'),
+        own.replace(b'  "content": "\xc3\xa4",\n', b"").replace(
+            b'  "embedding"', b'  "content": "\xc3\xa4",\n  "embedding"'
+        ),
         own.replace(b"[1.5,-0.0]", b"[ 15e-1 ,-0.0 ]"),
         own.replace(b"[1.5,-0.0]", b"[18446744073709551615, 1]"),
     ]
@@ -375,7 +404,11 @@ def test_a_sealed_file_states_its_times(name: str, value: bytes) -> None:
     lines = [b'  "%s": %s' % (field.encode(), text) for field, text in times.items() if text]
     judged = inspect("memory", "m", seal([b'  "memory_id": "m"', b'  "content": "x"', *lines]))
     assert judged.state == "damaged"
-    assert judged.reason == ("created_at must be a datetime, not NoneType" if name == "created_at" and value else f"it is sealed without {name}")
+    assert judged.reason == (
+        "created_at must be a datetime, not NoneType"
+        if name == "created_at" and value
+        else f"it is sealed without {name}"
+    )
 
 
 @given(entities, st.randoms(use_true_random=False))
@@ -391,7 +424,14 @@ def test_members_in_any_order_are_read_as_they_were_judged(entity: Entity, rando
 # Unknown fields
 
 
-UNKNOWN = {"zukünftig": {"a": [1, 2.5, None, True]}, "": "", '"\n\\': -0.0, "Z": 2**64 - 1, "a": -(2**63), "members": ["x"]}
+UNKNOWN = {
+    "zukünftig": {"a": [1, 2.5, None, True]},
+    "": "",
+    '"\n\\': -0.0,
+    "Z": 2**64 - 1,
+    "a": -(2**63),
+    "members": ["x"],
+}
 
 
 def test_unknown_fields_are_kept_through_every_later_version() -> None:
@@ -462,7 +502,10 @@ def test_the_kind_of_a_line(line: str, kind: str, entity_id: str) -> None:
 def test_the_assembly_of_a_memory_goes_to_its_metadata() -> None:
     parsed = parse_line(b'{"id": "m", "content": "x", "assembly_id": "a", "metadata": {"b": 1}}')
     assert parsed.entity == MemoryEntry(
-        memory_id="m", content="x", metadata={"b": 1, "assembly_id": "a"}, created_at=parsed.entity.created_at  # type: ignore[attr-defined]
+        memory_id="m",
+        content="x",
+        metadata={"b": 1, "assembly_id": "a"},
+        created_at=parsed.entity.created_at,  # type: ignore[attr-defined]
     )
     assert parsed.given == {"memory_id", "content", "metadata"}
     again = parse_line(b'{"id": "m", "content": "x", "assembly_id": "a", "metadata": {"assembly_id": "a"}}')

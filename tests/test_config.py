@@ -18,7 +18,11 @@ NAMES = [field.name for field in dataclasses.fields(StoreConfig)]
 BYTES = [name for name in NAMES if name.endswith("_bytes")]
 SECONDS = [name for name in NAMES if name.endswith("_interval")]
 FLAGS = ["auto_repair", "allow_network_filesystem"]
-CHOICES = {"metric": ["cosine", "ip", "l2"], "durability": ["commit", "interval"], "startup_check": ["off", "quick", "full"]}
+CHOICES = {
+    "metric": ["cosine", "ip", "l2"],
+    "durability": ["commit", "interval"],
+    "startup_check": ["off", "quick", "full"],
+}
 
 
 def test_the_promised_defaults() -> None:
@@ -50,7 +54,9 @@ def test_other_choices_are_refused_and_the_choices_named(name: str, value: objec
         StoreConfig(**{name: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -1, -(10**5000), 10**5000, 1e300], ids=type_name)
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), float("-inf"), -1, -(10**5000), 10**5000, 1e300], ids=type_name
+)
 @pytest.mark.parametrize("name", SECONDS)
 def test_seconds_that_no_clock_can_wait_are_refused(name: str, value: float) -> None:
     with pytest.raises(InvalidValueError, match=f"{name} must lie in"):
@@ -80,7 +86,7 @@ def test_flags_of_other_types_are_refused(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("value", [0, 65_537])
 def test_dimensions_out_of_range_are_refused(value: int) -> None:
-    with pytest.raises(InvalidValueError, match="embedding_dimension must lie in 1..65536"):
+    with pytest.raises(InvalidValueError, match=r"embedding_dimension must lie in 1\.\.65536"):
         StoreConfig(embedding_dimension=value)
 
 
@@ -89,7 +95,9 @@ def test_paths_are_kept_as_strings() -> None:
     assert StoreConfig().with_overrides(storage_path=Path("c")).storage_path == "c"
 
 
-@pytest.mark.parametrize(("value", "kind"), [(None, TypeError), (b"x", TypeError), (1, TypeError), ("", ValueError), ("a\0", ValueError)])
+@pytest.mark.parametrize(
+    ("value", "kind"), [(None, TypeError), (b"x", TypeError), (1, TypeError), ("", ValueError), ("a\0", ValueError)]
+)
 def test_what_is_no_path_is_refused(value: object, kind: type[Exception]) -> None:
     with pytest.raises(SynthiansMemoryError, match="storage_path") as caught:
         StoreConfig(storage_path=value)  # type: ignore[arg-type]
@@ -117,6 +125,9 @@ _ANYTHING: st.SearchStrategy[Any] = st.one_of(
 @given(st.sampled_from(NAMES), _ANYTHING)
 def test_every_value_is_taken_or_refused_by_the_library(name: str, value: Any) -> None:
     try:
-        assert getattr(StoreConfig(**{name: value}), name) == value
+        config = StoreConfig(**{name: value})
     except SynthiansMemoryError as error:
-        assert name in str(error)
+        text = str(error)
+        assert name in text
+        return
+    assert getattr(config, name) == value

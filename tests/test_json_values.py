@@ -65,7 +65,9 @@ def test_everything_is_accepted_or_refused_by_the_library(value: Any) -> None:
 
 
 def test_subclasses_become_plain() -> None:
-    given_value = OrderedDict([("c", Colour.RED), ("l", Level.HIGH), ("f", np.float64(0.5)), ("s", np.str_("x")), ("t", (1,))])
+    given_value = OrderedDict(
+        [("c", Colour.RED), ("l", Level.HIGH), ("f", np.float64(0.5)), ("s", np.str_("x")), ("t", (1,))]
+    )
     accepted = checked_object(given_value, "metadata")
     assert repr(accepted) == "{'c': 'red', 'l': 3, 'f': 0.5, 's': 'x', 't': [1]}"
     assert type(accepted) is dict
@@ -94,7 +96,9 @@ def test_values_that_json_cannot_carry(value: object, reason: str) -> None:
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("value", [b"x", {1}, object(), 1j, np.int64(1), np.float32(1), np.zeros(2), range(3), {1: 2}, {None: 1}])
+@pytest.mark.parametrize(
+    "value", [b"x", {1}, object(), 1j, np.int64(1), np.float32(1), np.zeros(2), range(3), {1: 2}, {None: 1}]
+)
 def test_types_that_json_cannot_carry(value: object) -> None:
     with pytest.raises(InvalidTypeError, match="metadata"):
         checked_object({"a": value}, "metadata")

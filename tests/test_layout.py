@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,36 @@ from synthians_memory.layout import (
 
 _SAFE = re.compile(r"[a-z0-9_%-][a-zA-Z0-9._%-]*\.json")
 _DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
-HOSTILE = ["..", ".", "../x", "../../etc/passwd", "a/b", "/", "\\", "C:\\x", "NUL.txt", "nul.txt", "con", "CoN", "aux.A.b"]
-HOSTILE += ["com1.é", "lpt9", "con.", "nul..x", ".hidden", ".scratch-1", "-rf", "a.json", "x.json.json", " ", "a ", "~", "*?"]
+HOSTILE = [
+    "..",
+    ".",
+    "../x",
+    "../../etc/passwd",
+    "a/b",
+    "/",
+    "\\",
+    "C:\\x",
+    "NUL.txt",
+    "nul.txt",
+    "con",
+    "CoN",
+    "aux.A.b",
+]
+HOSTILE += [
+    "com1.é",
+    "lpt9",
+    "con.",
+    "nul..x",
+    ".hidden",
+    ".scratch-1",
+    "-rf",
+    "a.json",
+    "x.json.json",
+    " ",
+    "a ",
+    "~",
+    "*?",
+]
 HOSTILE += ["%41", "%", "%%", "%2E", "\u202e", "\ufeff", "\u0130", "ß", "ſ", "é", "e\u0301", "\U0010ffff"]
 
 
@@ -75,9 +104,36 @@ def test_a_name_has_an_id_only_if_the_id_has_that_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".json", "a", "a.JSON", "A.json", "%41.JSON", "%4a.json", "%61.json", "%2E.txt", "%FF.json", "%00.json", "%C3.json"]
-    + ["con.json", "nul.x.json", ".x.json", ".scratch-1", "%.json", "%4.json", "a b.json", "é.json", "a\n.json", "a.json\n"]
-    + ["x" * 201 + ".json", "a/b.json", "%ED%A0%80.json", "\udcff.json", "%63on", "%7F.json", "%C2%85.json", "%2e.json"],
+    [
+        *[
+            "a",
+            "a.JSON",
+            "A.json",
+            ".json",
+            ".x.json",
+            ".scratch-1",
+            "con.json",
+            "nul.x.json",
+            "a/b.json",
+            "é.json",
+            "%.json",
+            "%4.json",
+        ],
+        *[
+            "%41.JSON",
+            "%4a.json",
+            "%2e.json",
+            "%61.json",
+            "%2E.txt",
+            "%63on",
+            "%FF.json",
+            "%00.json",
+            "%7F.json",
+            "%C3.json",
+            "%C2%85.json",
+        ],
+        *("", "a b.json", "a\n.json", "a.json\n", "x" * 201 + ".json", "%ED%A0%80.json", "\udcff.json"),
+    ],
 )
 def test_names_that_no_id_has(name: str) -> None:
     assert id_of_file_name(name) is None
@@ -140,9 +196,26 @@ def test_segment_numbers_and_back(number: int) -> None:
     assert segment_number(path.removeprefix("journal/")) == number
 
 
-@pytest.mark.parametrize("name", ["1.wal", "00000000001.wal", "0000000001.WAL", "0000000001", "٠٠٠٠٠٠٠٠٠١.wal", "0000000001.wal\n"])
+@pytest.mark.parametrize(
+    "name", ["1.wal", "00000000001.wal", "0000000001.WAL", "0000000001", "٠٠٠٠٠٠٠٠٠١.wal", "0000000001.wal\n"]
+)
 def test_names_of_no_segment(name: str) -> None:
     assert segment_number(name) is None
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_moments_of_index_backups_and_back(moment: datetime) -> None:
+    path = layout.index_backup_path(moment)
+    folder, _, name = path.rpartition("/")
+    assert folder == layout.INDEX_BACKUPS
+    assert layout.index_backup_moment(name) == moment
+
+
+@pytest.mark.parametrize(
+    "name", ["memory_index.json", "memory_index.20261120.json", "memory_index.20261320_120000_000000.json"]
+)
+def test_names_of_no_index_backup(name: str) -> None:
+    assert layout.index_backup_moment(name) is None
 
 
 def test_scratch_is_recognised_by_its_name() -> None:

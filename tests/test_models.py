@@ -97,15 +97,29 @@ def test_every_field_takes_a_value_or_refuses_it_with_the_librarys_error(value: 
     model, name = place
     try:
         entity = new(model, **{name: value})
-    except SynthiansMemoryError as error:
-        assert isinstance(error, InvalidValueError | InvalidTypeError)
+    except (InvalidValueError, InvalidTypeError):
         return
     assert loaded(entity).replace(updated_at=entity.updated_at) == entity
 
 
 @pytest.mark.parametrize(
     "value",
-    [object(), b"x", 1j, float("nan"), float("inf"), 10**5000, -(10**5000), {1: 2}, [[]], lambda: None, type, "\ud800", ..., NOW],
+    [
+        object(),
+        b"x",
+        1j,
+        float("nan"),
+        float("inf"),
+        10**5000,
+        -(10**5000),
+        {1: 2},
+        [[]],
+        lambda: None,
+        type,
+        "\ud800",
+        ...,
+        NOW,
+    ],
     ids=type_name,
 )
 @pytest.mark.parametrize(("model", "name"), FIELDS)
@@ -119,7 +133,9 @@ def test_hostile_objects_are_refused_by_the_field_that_takes_them(model: type[An
     str(caught.value).encode()
 
 
-@pytest.mark.parametrize("name", ["quickrecal_score", "access_count", "created_at", "metadata", "tags", "content", "memory_id"])
+@pytest.mark.parametrize(
+    "name", ["quickrecal_score", "access_count", "created_at", "metadata", "tags", "content", "memory_id"]
+)
 def test_only_optional_fields_may_be_none(name: str) -> None:
     with pytest.raises(InvalidTypeError, match=name):
         new(MemoryEntry, **{name: None})
@@ -157,7 +173,9 @@ def test_the_text_that_is_wrong_is_named() -> None:
         MemoryAssembly(members=("m", ""))
 
 
-@pytest.mark.parametrize("name", ["content", "memory_id", "kind", "id", "assembly_id", "content_hash", "extra", "vector_text"])
+@pytest.mark.parametrize(
+    "name", ["content", "memory_id", "kind", "id", "assembly_id", "content_hash", "extra", "vector_text"]
+)
 def test_unknown_fields_may_not_take_a_name_with_a_meaning(name: str) -> None:
     with pytest.raises(InvalidValueError, match=f"extra may not hold the name {name}"):
         MemoryEntry(content="x", extra={name: 1})
@@ -168,7 +186,14 @@ def test_unknown_fields_may_not_take_a_name_with_a_meaning(name: str) -> None:
 
 @given(vectors)
 def test_float32_bits_are_kept(vector: Vector) -> None:
-    for form in (vector, vector.astype(np.float64), vector.tolist(), tuple(vector), vector.astype(">f4"), vector[::-1][::-1]):
+    for form in (
+        vector,
+        vector.astype(np.float64),
+        vector.tolist(),
+        tuple(vector),
+        vector.astype(">f4"),
+        vector[::-1][::-1],
+    ):
         assert as_vector(form).tobytes() == vector.tobytes()
     assert MemoryEntry(content="x", embedding=vector).embedding.tobytes() == vector.tobytes()  # type: ignore[union-attr]
 
@@ -208,7 +233,22 @@ def test_signals_of_the_processor_raise_nothing_foreign() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, "1,2", b"\x00\x00", ["1"], [None], [True], [1j], {"a": 1}, [{}], object(), [10**30], [1.5, 10**400], [NOW], {1.0}],
+    [
+        None,
+        "1,2",
+        b"\x00\x00",
+        ["1"],
+        [None],
+        [True],
+        [1j],
+        {"a": 1},
+        [{}],
+        object(),
+        [10**30],
+        [1.5, 10**400],
+        [NOW],
+        {1.0},
+    ],
     ids=type_name,
 )
 def test_what_is_no_vector_of_numbers_is_refused(value: Any) -> None:
@@ -230,7 +270,12 @@ def test_a_list_nested_without_end_is_refused() -> None:
 def test_what_a_caller_does_to_its_inputs_changes_nothing() -> None:
     numbers, metadata, tags, extra = np.ones(3, dtype=np.float32), {"a": {"b": [1]}}, ["t"], {"e": [1]}
     memory = MemoryEntry(
-        content="x", embedding=numbers, hyperbolic_embedding=numbers, metadata=metadata, tags=tags, extra=extra  # type: ignore[arg-type]
+        content="x",
+        embedding=numbers,
+        hyperbolic_embedding=numbers,
+        metadata=metadata,
+        tags=tags,
+        extra=extra,  # type: ignore[arg-type]
     )
     before = encode(memory).head
     numbers[:] = 7
@@ -368,7 +413,12 @@ CHANGES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("change", CHANGES)
 def test_another_value_is_another_entity(change: dict[str, Any]) -> None:
     memory = MemoryEntry(
-        memory_id="m", content="x", embedding=[-0.0], created_at=NOW, metadata={"a": 1}, tags=("t",)  # type: ignore[arg-type]
+        memory_id="m",
+        content="x",
+        embedding=[-0.0],
+        created_at=NOW,
+        metadata={"a": 1},
+        tags=("t",),  # type: ignore[arg-type]
     )
     other = memory.replace(**change)
     assert other != memory
@@ -389,7 +439,9 @@ def test_the_content_hash_is_no_part_of_the_value() -> None:
 
 def test_the_same_instant_in_another_zone_is_the_same_value() -> None:
     there = NOW.astimezone(timezone(timedelta(hours=5)))
-    assert MemoryEntry(memory_id="m", content="x", created_at=there) == MemoryEntry(memory_id="m", content="x", created_at=NOW)
+    assert MemoryEntry(memory_id="m", content="x", created_at=there) == MemoryEntry(
+        memory_id="m", content="x", created_at=NOW
+    )
 
 
 # replace
@@ -403,7 +455,9 @@ def test_replace_changes_what_it_names_and_nothing_else(memory: MemoryEntry, con
 
 
 def test_replace_unsets_the_content_hash_and_keeps_the_rest() -> None:
-    memory = MemoryEntry(content="x", updated_at=NOW, extra={"e": 1}, embedding=vector_of([0x15AE43FD]), content_hash="sha256:0")
+    memory = MemoryEntry(
+        content="x", updated_at=NOW, extra={"e": 1}, embedding=vector_of([0x15AE43FD]), content_hash="sha256:0"
+    )
     other = memory.replace(tags=("t",))
     assert (other.content_hash, other.updated_at, other.extra) == (None, NOW, {"e": 1})
     assert loaded(memory).replace(tags=("t",)) == other.replace(updated_at=loaded(memory).updated_at)  # type: ignore[attr-defined]

@@ -35,7 +35,7 @@ from synthians_memory.reports import Finding
 from synthians_memory.storage.framing import packed_size
 from synthians_memory.times import from_micros, to_micros
 
-__all__ = ["ABSENT", "Absent", "Batch", "Committer", "Expected", "Operation"]
+__all__ = ["ABSENT", "Absent", "Batch", "Committer", "Expected", "Operation", "require_vector"]
 
 
 class Absent(Enum):
@@ -196,7 +196,7 @@ class Committer:
             vector = operation.draft.entity.vector if operation.draft else None
             if vector is not None:
                 dimension = dimension or len(vector)
-                _check_vector(vector, dimension, superblock.metric, operation.entity_id)
+                require_vector(vector, dimension, superblock.metric, operation.entity_id)
         if dimension is not None and superblock.embedding_dimension is None:
             # Durable before the first vector is acknowledged.
             self._state.change_superblock(embedding_dimension=dimension)
@@ -253,7 +253,7 @@ class Committer:
         try:
             self._append_frames(todo, deletes_only=False)
         except SynthiansMemoryError as error:
-            if self._frozen() or len(todo) == 1 and not todo[0].batch.deletes_only:
+            if self.note_journal_failure() or len(todo) == 1 and not todo[0].batch.deletes_only:
                 _fail_all(todo, error)
                 return True
             return False
@@ -272,7 +272,7 @@ class Committer:
             raise ReadOnlyError("the store is open read-only")
         journal.append([[encode_record(r) for r in p.records] for p in prepared], deletes_only=deletes_only)
 
-    def _frozen(self) -> bool:
+    def note_journal_failure(self) -> bool:
         """Whether the journal has failed; the store is read-only from then on."""
         journal = self._state.journal
         if journal is not None and journal.failure is not None:
@@ -285,7 +285,7 @@ class Committer:
             if self._state.journal is not None:
                 self._state.journal.sync()
         except DiskError as error:
-            self._frozen()
+            self.note_journal_failure()
             _fail_all(written, error)
             return False
         return True
@@ -422,7 +422,8 @@ def _fail_all(prepared: Iterable[_Prepared], error: SynthiansMemoryError) -> Non
         one.batch.error = error
 
 
-def _check_vector(vector: Vector, dimension: int, metric: str, entity_id: str) -> None:
+def require_vector(vector: Vector, dimension: int, metric: str, entity_id: str) -> None:
+    """Refuse a vector that the store cannot compare: DimensionError, or InvalidValueError for a zero one."""
     if len(vector) != dimension:
         raise DimensionError(
             f"the vector of {entity_id!r} has {len(vector)} numbers, the store's have {dimension}",

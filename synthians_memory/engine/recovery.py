@@ -147,7 +147,7 @@ def _read_beside_writer(state: StoreState) -> JournalContents:
         if not problem and _reaches(state.index.position, state.superblock.epoch, contents):
             return contents
     rebuild_index(state.backend, state.index)
-    return contents
+    return read_journal(state.backend, identity)
 
 
 def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: Superblock) -> StoreState:

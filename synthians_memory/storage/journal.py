@@ -79,6 +79,7 @@ class Journal:
         self._limit = 0
         self.synced_through = last_counted
         self._spare_bytes = 0
+        self._since_checkpoint = 0
         reserve = backend.stat(JOURNAL_RESERVE)
         self._has_reserve = reserve is not None and reserve.size == _RESERVE_BYTES
         self.failure: JournalFailedError | None = None
@@ -89,9 +90,16 @@ class Journal:
         return self._last_counted
 
     @property
-    def retained_bytes(self) -> int:
-        """Bytes of frames in the segment being written."""
-        return self._offset
+    def bytes_since_checkpoint(self) -> int:
+        """Bytes of frames written since a checkpoint last started a segment."""
+        return self._since_checkpoint
+
+    @property
+    def spare_wanted(self) -> bool:
+        """Whether `prepare_spare` has something to do."""
+        if self._file is None or self.failure is not None:
+            return False
+        return not self._has_reserve or (self._spare_bytes == 0 and self._offset > self._limit // 2)
 
     @property
     def segment_count(self) -> int:
@@ -156,6 +164,7 @@ class Journal:
         except DiskError as error:
             raise self._fail("write", error) from error
         self._offset += len(data)
+        self._since_checkpoint += len(data)
         self._next_sequence = sequences[-1] + 1
         self._last_counted = sequences[-1]
         return sequences
@@ -226,6 +235,8 @@ class Journal:
         self._file, self._number, self._offset, self._limit = file, header.number, HEADER_BLOCK, limit
         self._salt = segment_salt(self._store_id, self._epoch, header.number)
         self._next_number += 1
+        if header.checkpointed_through != self.checkpointed_through:
+            self._since_checkpoint = 0
         self.checkpointed_through = header.checkpointed_through
 
     def _blank(self, needed: int, deletes_only: bool) -> tuple[str, int]:

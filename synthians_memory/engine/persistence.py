@@ -1,0 +1,476 @@
+"""MemoryPersistence: the asynchronous facade of one store, and the class most programs need.
+
+It does no work of its own: `store` is the engine, `session` the bridge to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Self, cast
+
+from synthians_memory.codec import Version, encode
+from synthians_memory.config import CheckLevel, StoreConfig
+from synthians_memory.embedder import Embedder
+from synthians_memory.engine.commit import ABSENT, Absent, Expected, Operation
+from synthians_memory.engine.embedding_call import embed_texts
+from synthians_memory.engine.ownership import Ownership
+from synthians_memory.engine.records import Key
+from synthians_memory.engine.session import Session
+from synthians_memory.engine.statistics import statistics
+from synthians_memory.engine.store import Store
+from synthians_memory.engine.transaction import Transaction, checked_expected, require_assembly, require_memory
+from synthians_memory.engine.transfer import Importer, ImportOptions
+from synthians_memory.errors import (
+    ChangedOutsideError,
+    DamagedError,
+    InvalidTypeError,
+    InvalidValueError,
+    StoreClosedError,
+    StoreFormatError,
+    SynthiansMemoryError,
+    UsageError,
+)
+from synthians_memory.layout import Kind, validate_id
+from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector, as_vector
+from synthians_memory.reports import Finding, ImportReport, RepairReport, SearchHit
+from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.filesystem import network_filesystem
+from synthians_memory.storage.local import LocalBackend
+from synthians_memory.times import Clock, SystemClock
+
+__all__ = ["ABSENT", "MemoryPersistence"]
+
+_CHUNK: Final = 256
+
+
+class MemoryPersistence:
+    """A store of memories and assemblies in a directory.
+
+    Use it as an async context manager, or call `initialize` and `close`. All methods belong to the
+    event loop that opened it; any number of tasks may call them at once. Nothing blocks the loop.
+
+    Every error is a `SynthiansMemoryError`. Besides the errors that a method names, each raises
+    `StoreClosedError` before it is opened and after it is closed, `WrongLoopError` from another event
+    loop, `ForkedStoreError` in a forked child, and `DiskError` where the operating system refuses.
+
+    Writes raise `InvalidValueError` or `InvalidTypeError` for what cannot be stored, `ConflictError`
+    where `expected_updated_at` is not what is stored (`ABSENT`: nothing may be), `ReadOnlyError`,
+    `OverloadedError`, and `JournalFailedError`. Whatever they raise, nothing of the write is
+    acknowledged; a cancelled write has an unknown but whole outcome.
+    """
+
+    def __init__(
+        self,
+        storage_path: str | os.PathLike[str] | None = None,
+        config: StoreConfig | None = None,
+        *,
+        read_only: bool = False,
+        embedder: Embedder | None = None,
+        clock: Clock | None = None,
+        backend: Callable[[], Backend] | None = None,
+        **overrides: Any,
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            storage_path: the store's directory; made where it is missing. Default: the config's.
+            config: settings; `overrides` are single ones on top of it.
+            read_only: change nothing on disk; works beside a writer, and sees what it had
+                acknowledged at the opening or the last `refresh`.
+            embedder: for `search` by text and `import_memories(embed=True)`.
+            clock: source of time, for tests.
+            backend: another medium than the local disk.
+
+        Raises:
+            InvalidTypeError, InvalidValueError: a setting is wrong or unknown.
+        """
+        changes = dict(overrides)
+        if storage_path is not None:
+            changes["storage_path"] = os.fspath(storage_path)
+        self.config = (config or StoreConfig()).with_overrides(**changes)
+        if embedder is not None and not isinstance(embedder, Embedder):
+            raise InvalidTypeError("the embedder lacks name, dimension or embed")
+        self._metric_given = "metric" in overrides or config is not None
+        self._read_only = read_only
+        self._embedder = embedder
+        self._clock = clock or SystemClock()
+        self._make_backend = backend or self._local_backend
+        self._session: Session | None = None
+
+    # Life
+
+    async def initialize(self) -> None:
+        """Open the store: lock it, recover it, check it, and repair it where `auto_repair` says so. Idempotent.
+
+        Raises:
+            StoreLockedError: another writer holds it.
+            NotAStoreError: the directory is not empty and holds no store.
+            UnsupportedFormatError, EmbedderMismatchError: it cannot be used like this.
+        """
+        if self._session is not None:
+            self._session.require()
+            return
+        ownership = Ownership(self)
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
+        try:
+            store = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_release_opened)
+            raise
+        self._session = Session(store, ownership)
+
+    def _open(self) -> Store:
+        embedder = self._embedder
+        return Store.open(
+            self._make_backend(),
+            self.config,
+            self._clock,
+            read_only=self._read_only,
+            embedder=(embedder.name, embedder.dimension) if embedder is not None else None,
+            metric_given=self._metric_given,
+        )
+
+    def _local_backend(self) -> Backend:
+        path = self.config.storage_path
+        kind = network_filesystem(path)
+        if kind is not None and not self.config.allow_network_filesystem:
+            raise StoreFormatError(
+                f"{path} lies on a network file system ({kind}), where locks and syncs may not hold",
+                path=path,
+                hint="Use a local disk, or set allow_network_filesystem=True.",
+            )
+        return LocalBackend(path, create=not self._read_only)
+
+    async def close(self) -> None:
+        """Finish what was submitted, checkpoint, and release the store. Idempotent.
+
+        Raises:
+            DiskError: the checkpoint failed; the store is released, and the journal holds everything.
+        """
+        session, self._session = self._session, None
+        if session is not None:
+            session.require()
+            await session.close()
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _opened(self) -> Session:
+        session = self._session
+        if session is None:
+            raise StoreClosedError(f"the store {self.config.storage_path} is not open")
+        session.require()
+        return session
+
+    # Memories
+
+    async def save_memory(self, entry: MemoryEntry, *, expected_updated_at: Expected = None) -> MemoryEntry:
+        """Store one memory, new or changed; returns it with updated_at and content_hash as stored."""
+        return cast(MemoryEntry, await self._save(require_memory(entry), expected_updated_at))
+
+    async def save_memories_batch(self, entries: Iterable[MemoryEntry]) -> list[MemoryEntry]:
+        """Store many memories, all or nothing, also across a crash; returns them as stored, in order.
+
+        Raises also BatchTooLargeError: more than max_batch_bytes.
+        """
+        session = self._opened()
+        checked = [require_memory(entry) for entry in entries]
+        operations = await session.in_thread(lambda: [_save_operation(entry) for entry in checked])
+        outcomes = await session.commit(operations)
+        return await session.in_thread(lambda: [cast(MemoryEntry, _stored(outcome)) for outcome in outcomes])
+
+    async def load_memory(self, memory_id: str) -> MemoryEntry | None:
+        """The memory; None where the store does not hold it. Nothing done to it changes a later load.
+
+        Raises:
+            DamagedFileError: its file is damaged.
+            ChangedOutsideError: its file is another version than acknowledged.
+        """
+        return cast(MemoryEntry | None, await self._load("memory", memory_id))
+
+    async def load_memories(self, memory_ids: Iterable[str]) -> dict[str, MemoryEntry]:
+        """Those of the memories that exist, by id, in the order asked for; raises as `load_memory`."""
+        session = self._opened()
+        keys: list[Key] = [("memory", validate_id(i, "memory_id")) for i in memory_ids]
+        found = await self._load_many(session, keys)
+        return {key[1]: cast(MemoryEntry, entity) for key, entity in found if entity is not None}
+
+    async def delete_memory(self, memory_id: str, *, expected_updated_at: Expected = None) -> bool:
+        """Delete one memory; True if it was there."""
+        return await self._delete("memory", memory_id, expected_updated_at)
+
+    async def delete_memories_batch(self, memory_ids: Iterable[str]) -> int:
+        """Delete many memories, all or nothing; returns how many were there."""
+        operations = [Operation("memory", validate_id(i, "memory_id"), None) for i in memory_ids]
+        return sum(outcome is True for outcome in await self._opened().commit(operations))
+
+    async def list_memories(self) -> list[str]:
+        """The ids of all memories, in order."""
+        session = self._opened()
+        return await session.in_thread(lambda: session.store.state.index.ids("memory"))
+
+    def iter_memories(
+        self, *, on_damaged: Callable[[SynthiansMemoryError], None] | None = None
+    ) -> AsyncIterator[MemoryEntry]:
+        """All memories in order of ids, read lazily; each that is there throughout comes exactly once.
+
+        Args:
+            on_damaged: called for each that cannot be served, which is then left out; None: raise.
+        """
+        return cast(AsyncIterator[MemoryEntry], self._iterate("memory", on_damaged))
+
+    async def load_all(self) -> list[MemoryEntry]:
+        """All memories in order of ids; raises as `load_memory`."""
+        return [entry async for entry in self.iter_memories()]
+
+    # Assemblies
+
+    async def save_assembly(self, assembly: MemoryAssembly, *, expected_updated_at: Expected = None) -> MemoryAssembly:
+        """Store one assembly, as `save_memory`; its members need not exist."""
+        return cast(MemoryAssembly, await self._save(require_assembly(assembly), expected_updated_at))
+
+    async def load_assembly(self, assembly_id: str) -> MemoryAssembly | None:
+        """The assembly, as `load_memory`."""
+        return cast(MemoryAssembly | None, await self._load("assembly", assembly_id))
+
+    async def delete_assembly(self, assembly_id: str, *, expected_updated_at: Expected = None) -> bool:
+        """Delete one assembly, not its members; True if it was there."""
+        return await self._delete("assembly", assembly_id, expected_updated_at)
+
+    async def list_assemblies(self) -> list[str]:
+        """The ids of all assemblies, in order."""
+        session = self._opened()
+        return await session.in_thread(lambda: session.store.state.index.ids("assembly"))
+
+    def iter_assemblies(
+        self, *, on_damaged: Callable[[SynthiansMemoryError], None] | None = None
+    ) -> AsyncIterator[MemoryAssembly]:
+        """All assemblies, as `iter_memories`."""
+        return cast(AsyncIterator[MemoryAssembly], self._iterate("assembly", on_damaged))
+
+    # Batches
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Gather changes and commit them together at the end of the block; an exception in it writes nothing."""
+        session = self._opened()
+        transaction = Transaction(session.load)
+        try:
+            yield transaction
+        finally:
+            operations = transaction.end()
+        await session.commit(operations)
+
+    async def import_memories(
+        self,
+        source: str | os.PathLike[str] | AsyncIterator[list[bytes]],
+        *,
+        chunk: int = 1000,
+        embed: bool = False,
+        overwrite: bool = False,
+        stop_on_error: bool = False,
+        progress: Callable[[ImportReport], None] | None = None,
+    ) -> ImportReport:
+        """Store the memories and assemblies of a JSONL stream, atomically by chunks, keeping their times.
+
+        Repeating it, also after a kill, stores nothing twice: what is there with equal content is skipped.
+
+        Args:
+            source: a path (also .gz), "-" for stdin, or an iterator of lists of lines.
+            chunk: lines that are stored together.
+            embed: give every memory without an embedding the embedder's.
+            overwrite: replace a stored entity of other content; without it that is reported.
+            stop_on_error: end at the first line that cannot be stored; without it they are reported.
+            progress: called after each chunk with the report so far.
+
+        Raises:
+            InvalidValueError: with stop_on_error, the line that cannot be stored; `chunk` below 1; or
+                `embed` without an embedder.
+        """
+        session = self._opened()
+        if embed and self._embedder is None:
+            raise UsageError("no embedder is set", hint="Pass embedder= when you open the store.")
+        _require_positive("chunk", chunk)
+        options = ImportOptions(chunk, self._embedder if embed else None, overwrite, stop_on_error)
+        return await Importer(session, options, progress).run(source)
+
+    # Search
+
+    async def search(
+        self,
+        query: Vector | Sequence[float] | str,
+        k: int = 10,
+        where: Mapping[str, Any] | None = None,
+        *,
+        kind: Kind = "memory",
+    ) -> list[SearchHit]:
+        """The `k` nearest memories, or assemblies, best first; fewer only where fewer exist.
+
+        Args:
+            query: a vector, or a text for the embedder.
+            k: at least 1.
+            where: only those whose metadata hold these values; applied before the `k` are taken.
+            kind: "memory" or "assembly".
+
+        Raises:
+            DimensionError, InvalidValueError, InvalidTypeError: the query cannot be compared.
+            UsageError: a text, and no embedder.
+        """
+        session = self._opened()
+        _require_positive("k", k)
+        if kind not in ("memory", "assembly"):
+            raise InvalidValueError(f"kind is {kind!r}", hint='Write "memory" or "assembly".')
+        if not isinstance(query, str):
+            vector = as_vector(query, "query")
+            return await session.in_thread(lambda: session.store.search(vector, k, kind, where))
+        if self._embedder is None:
+            raise UsageError("a text was given and no embedder is set", hint="Pass embedder=, or search by a vector.")
+        embedder, text = self._embedder, query
+        return await session.in_thread(
+            lambda: session.store.search(as_vector(embed_texts(embedder, [text])[0], "query"), k, kind, where)
+        )
+
+    # Care
+
+    async def verify_consistency(self, level: CheckLevel = "full") -> list[Finding]:
+        """Whatever is wrong with the store, as values; never writes.
+
+        Args:
+            level: "quick" compares names, sizes and times; "full" reads every byte.
+        """
+        session = self._opened()
+        if level not in ("quick", "full", "off"):
+            raise InvalidValueError(f"level is {level!r}", hint='Write "quick" or "full".')
+        return await session.in_thread(lambda: session.store.check(level))
+
+    async def verify_and_repair_consistency(self, dry_run: bool = False) -> RepairReport:
+        """Check every byte and mend what is found; source that is in the way goes to quarantine.
+
+        Args:
+            dry_run: change nothing, and say what would be done.
+        """
+        session = self._opened()
+        return await session.in_writer(lambda: session.store.repair(dry_run=dry_run))
+
+    async def adopt(self, entity_id: str, *, kind: Kind = "memory") -> Entity:
+        """Take the file of one entity as it stands, whatever its hash line says; returns it as stored.
+
+        Raises:
+            EntityNotFoundError: there is no such file.
+            DamagedFileError: it does not parse or validate.
+        """
+        session = self._opened()
+        key: Key = (kind, validate_id(entity_id))
+        version = await session.in_writer(lambda: session.store.adopt(key))
+        return version.stored_entity()
+
+    async def flush(self) -> None:
+        """Return when everything acknowledged is durable and in its files."""
+        session = self._opened()
+        await session.in_writer(session.store.flush)
+
+    async def checkpoint(self) -> None:
+        """Make files and indexes reflect the journal, then drop it."""
+        session = self._opened()
+        await session.in_writer(session.store.checkpoint)
+
+    async def refresh(self) -> None:
+        """Move a store that is open read-only on to what its writer has acknowledged; nothing otherwise."""
+        session = self._opened()
+        await session.in_thread(session.store.refresh)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts, sizes and the state of the store, as JSON."""
+        return statistics(self._opened().store)
+
+    @property
+    def opening_report(self) -> RepairReport:
+        """What the check at open found, and what its repair did."""
+        return self._opened().store.opening_report
+
+    # The common parts
+
+    async def _save(self, entity: Entity, expected: Expected) -> Entity:
+        session = self._opened()
+        outcomes = await session.commit([_save_operation(entity, expected)])
+        return _stored(outcomes[0])
+
+    async def _load(self, kind: Kind, entity_id: str) -> Entity | None:
+        return await self._opened().load((kind, validate_id(entity_id, f"{kind}_id")))
+
+    async def _delete(self, kind: Kind, entity_id: str, expected: Expected) -> bool:
+        key = validate_id(entity_id, f"{kind}_id")
+        outcomes = await self._opened().commit([Operation(kind, key, None, checked_expected(expected))])
+        return outcomes[0] is True
+
+    async def _load_many(
+        self,
+        session: Session,
+        keys: Sequence[Key],
+        on_damaged: Callable[[SynthiansMemoryError], None] | None = None,
+    ) -> list[tuple[Key, Entity | None]]:
+        found: list[tuple[Key, Entity | None]] = []
+        for start in range(0, len(keys), _CHUNK):
+            part = keys[start : start + _CHUNK]
+            loaded = await session.in_thread(lambda part=part: _load_part(session.store, part))  # type: ignore[misc]
+            for key, entity in loaded:
+                if isinstance(entity, SynthiansMemoryError):
+                    if on_damaged is None:
+                        raise entity
+                    on_damaged(entity)
+                else:
+                    found.append((key, entity))
+        return found
+
+    async def _iterate(
+        self, kind: Kind, on_damaged: Callable[[SynthiansMemoryError], None] | None
+    ) -> AsyncIterator[Entity]:
+        session = self._opened()
+        ids = await session.in_thread(lambda: session.store.state.index.ids(kind))
+        for start in range(0, len(ids), _CHUNK):
+            keys: list[Key] = [(kind, entity_id) for entity_id in ids[start : start + _CHUNK]]
+            for _, entity in await self._load_many(self._opened(), keys, on_damaged):
+                if entity is not None:
+                    yield entity
+
+
+def _require_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidValueError(f"{name} is {value!r}; it must be an integer of at least 1")
+
+
+def _load_part(store: Store, keys: Sequence[Key]) -> list[tuple[Key, Entity | None | SynthiansMemoryError]]:
+    found: list[tuple[Key, Entity | None | SynthiansMemoryError]] = []
+    for key in keys:
+        try:
+            found.append((key, store.load(key)))
+        except (DamagedError, ChangedOutsideError) as error:
+            found.append((key, error))
+    return found
+
+
+def _save_operation(entity: Entity, expected: datetime | Absent | None = None) -> Operation:
+    return Operation(entity.kind, entity.entity_id, encode(entity), checked_expected(expected))
+
+
+def _stored(outcome: Version | bool) -> Entity:
+    if not isinstance(outcome, Version):
+        raise UsageError("a save was answered like a delete")
+    return outcome.stored_entity()
+
+
+def _release_opened(opening: asyncio.Future[Store]) -> None:
+    """The caller of `initialize` was cancelled: nobody will use what it opened."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().release()

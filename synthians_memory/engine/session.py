@@ -1,0 +1,145 @@
+"""The bridge between one event loop and one open store: batches go to the writer, answers come back.
+
+It is not the public facade, which is `persistence`; it knows no memory from an assembly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from synthians_memory.codec import Version
+from synthians_memory.engine.commit import Batch, Operation
+from synthians_memory.engine.ownership import Ownership
+from synthians_memory.engine.records import Key
+from synthians_memory.engine.store import Store
+from synthians_memory.engine.writer import Writer
+from synthians_memory.errors import ReadOnlyError
+from synthians_memory.models import Entity
+
+__all__ = ["Session"]
+
+T = TypeVar("T")
+
+_READERS: Final = 4
+
+Outcomes = list[Version | bool]
+
+
+class Session:
+    """One store, used from the event loop it was opened in; everything here is called in that loop.
+
+    Batches that wait for the writer are bounded: beyond `queue_bytes` callers wait their turn.
+    """
+
+    def __init__(self, store: Store, ownership: Ownership) -> None:
+        self.store = store
+        self._ownership = ownership
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="synthians-read")
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._turns: deque[asyncio.Future[None]] = deque()
+        self._queued_bytes = 0
+        self._bound = store.state.config.queue_bytes
+        writable = store.state.journal is not None
+        self._writer = Writer(store, self._deliver, ownership.alive) if writable else None
+
+    def require(self) -> None:
+        """As `Ownership.require`."""
+        self._ownership.require()
+
+    # Reading
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Run something that may wait for the disk, off the event loop."""
+        return await self._ownership.loop.run_in_executor(self._readers, function)
+
+    async def load(self, key: Key) -> Entity | None:
+        """As `Store.load`; without a thread where no file is needed."""
+        cached = self.store.state.cached(key)
+        if cached is not None:
+            return cached[0]
+        return await self.in_thread(lambda: self.store.load(key))
+
+    # Writing
+
+    async def commit(self, operations: Sequence[Operation]) -> Outcomes:
+        """Have one batch committed; its error is raised.
+
+        A caller that is cancelled leaves the batch to its own, whole outcome.
+        """
+        if not operations:
+            return []
+        batch = Batch(operations)
+        size = batch.size
+        await self._admit(size)
+        waiter: asyncio.Future[None] = self._ownership.loop.create_future()
+        self._waiting[id(batch)] = waiter
+        try:
+            self._require_writer().submit(batch)
+        except BaseException:
+            del self._waiting[id(batch)]
+            self._free(size)
+            raise
+        waiter.add_done_callback(lambda _: self._free(size))
+        await asyncio.shield(waiter)
+        if batch.error is not None:
+            raise batch.error
+        return batch.outcomes
+
+    async def _admit(self, size: int) -> None:
+        self._require_writer()
+        while self._queued_bytes and self._queued_bytes + size > self._bound:
+            turn: asyncio.Future[None] = self._ownership.loop.create_future()
+            self._turns.append(turn)
+            try:
+                await turn
+            finally:
+                if turn in self._turns:
+                    self._turns.remove(turn)
+        self._queued_bytes += size
+
+    def _free(self, size: int) -> None:
+        self._queued_bytes -= size
+        for turn in self._turns:
+            if not turn.done():
+                turn.set_result(None)
+        self._turns.clear()
+
+    def _require_writer(self) -> Writer:
+        if self._writer is None:
+            raise ReadOnlyError(
+                f"the store is read-only: {self.store.state.read_only_reason}", hint="Open it without read_only."
+            )
+        return self._writer
+
+    def _deliver(self, group: list[Batch]) -> None:
+        """Called by the writer; one wake-up of the loop for a whole group."""
+        try:
+            self._ownership.loop.call_soon_threadsafe(self._wake, group)
+        except RuntimeError:
+            # The loop is closed: nobody waits for the answer any more, and the batches are durable.
+            return
+
+    def _wake(self, group: list[Batch]) -> None:
+        for batch in group:
+            waiter = self._waiting.pop(id(batch), None)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    async def in_writer(self, function: Callable[[], T]) -> T:
+        """Run something that changes the store, in the writer's thread, behind what was submitted before."""
+        future: Future[T] = self._require_writer().call(function)
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    async def close(self) -> None:
+        """Finish everything and close the store; raises what closing raised."""
+        try:
+            if self._writer is not None:
+                await asyncio.shield(asyncio.wrap_future(self._writer.stop()))
+            else:
+                await self.in_thread(self.store.release)
+        finally:
+            self._readers.shutdown(wait=False)

@@ -1,0 +1,152 @@
+"""MemoryVectorIndex: vectors by id, on their own, for programs that want the index without the store.
+
+It is not the store's own view (`vectors`), which follows the journal; it shares its rows and its search.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from synthians_memory.codec import embedding_hash
+from synthians_memory.config import Metric
+from synthians_memory.engine.vectors import VectorView
+from synthians_memory.engine.view import Change, Position
+from synthians_memory.errors import DamagedViewError, DimensionError, InvalidValueError
+from synthians_memory.layout import VECTORS, validate_id
+from synthians_memory.models import MemoryEntry, Vector, as_vector
+from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.local import LocalBackend
+from synthians_memory.storage.memory import MemoryBackend
+
+__all__ = ["MemoryVectorIndex"]
+
+_STORE_ID = "index"
+
+
+class MemoryVectorIndex:
+    """Vectors found by nearness; synchronous, and safe to use from several threads.
+
+    `save` writes the files that a store has in vector_index/, `load` reads them again.
+    """
+
+    def __init__(
+        self,
+        dimension: int,
+        *,
+        metric: Metric = "cosine",
+        path: str | os.PathLike[str] | None = None,
+        backend: Backend | None = None,
+    ) -> None:
+        """An empty index.
+
+        Args:
+            dimension: length of every vector, at least 1.
+            metric: "cosine", "ip" or "l2".
+            path: directory for `save` and `load`; made where it is missing. None: in memory only.
+            backend: another medium than the local disk.
+        """
+        if dimension < 1:
+            raise InvalidValueError(f"dimension is {dimension}; it must be at least 1")
+        self.dimension = dimension
+        self.metric: Metric = metric
+        self._has_directory = path is not None or backend is not None
+        self._backend: Backend = MemoryBackend()
+        if backend is not None:
+            self._backend = backend
+        elif path is not None:
+            self._backend = LocalBackend(path, create=True)
+        self._view = self._new_view()
+        self._sequence = 0
+
+    def _new_view(self) -> VectorView:
+        return VectorView(self._backend, _STORE_ID, self.metric, self.dimension)
+
+    def __len__(self) -> int:
+        return self._view.count("memory")
+
+    def __contains__(self, memory_id: object) -> bool:
+        return isinstance(memory_id, str) and self._view.slot_hash(("memory", memory_id)) is not None
+
+    def add_vector(self, memory_id: str, vector: Vector | Sequence[float]) -> None:
+        """Add or replace one vector; raises as `add_vectors`."""
+        self.add_vectors({memory_id: vector})
+
+    def add_vectors(self, vectors: Mapping[str, Vector | Sequence[float]]) -> None:
+        """Add or replace many vectors in one step.
+
+        Raises:
+            DimensionError, InvalidValueError, InvalidTypeError, InvalidIdError: one of them cannot be
+                stored; none was added.
+        """
+        self._view.apply([self._change(memory_id, vector) for memory_id, vector in vectors.items()])
+
+    def _change(self, memory_id: str, vector: Vector | Sequence[float]) -> Change:
+        row = as_vector(vector, f"the vector of {memory_id!r}")
+        if len(row) != self.dimension:
+            raise DimensionError(f"the vector of {memory_id!r} has {len(row)} numbers, the index has {self.dimension}")
+        if self.metric == "cosine" and not row.any():
+            raise InvalidValueError(f"the vector of {memory_id!r} is zero, which has no direction")
+        entry = MemoryEntry(memory_id=validate_id(memory_id), content="", embedding=row)
+        return Change(("memory", memory_id), entry, embedding_hash=embedding_hash(row))
+
+    def remove_vector(self, memory_id: str) -> bool:
+        """Remove one vector; True if it was there."""
+        present = memory_id in self
+        self._view.apply([Change(("memory", memory_id), None)])
+        return present
+
+    def search(
+        self, query: Vector | Sequence[float], k: int = 10, *, allowed: Iterable[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """The `k` nearest: (id, score), best first, of `allowed` ids or of all; scores as the store's search."""
+        if k < 1:
+            raise InvalidValueError(f"k is {k}; it must be at least 1")
+        return self._view.search(as_vector(query, "query"), k, "memory", allowed)
+
+    def rebuild(self, vectors: Mapping[str, Vector | Sequence[float]]) -> None:
+        """Hold exactly `vectors`; raises as `add_vectors`, and is unchanged then."""
+        changes = [self._change(memory_id, vector) for memory_id, vector in vectors.items()]
+        self._view.reset()
+        self._view.apply(changes)
+
+    def save(self) -> None:
+        """Make the index durable in its directory; raises InvalidValueError without one, and DiskError."""
+        backend = self._directory()
+        if backend.make_folder(VECTORS):
+            backend.sync_folder("")
+        self._sequence = max(self._sequence, self._view.position.sequence) + 1
+        self._view.freeze(Position(_STORE_ID, self._sequence))
+        self._view.persist()
+
+    def load(self) -> None:
+        """Hold what was saved last.
+
+        Raises:
+            DamagedViewError: the files are damaged, or of another dimension or metric; the index is unchanged.
+            DiskError: they cannot be read.
+        """
+        self._directory()
+        view = self._new_view()
+        problem = view.load()
+        if problem:
+            raise DamagedViewError(problem, hint="Rebuild the index from the vectors.")
+        self._view.close()
+        self._view = view
+
+    def _directory(self) -> Backend:
+        if not self._has_directory:
+            raise InvalidValueError("the index has no directory", hint="Give it a path.")
+        return self._backend
+
+    def vector(self, memory_id: str) -> Vector | None:
+        """The vector as it is indexed (of length one under cosine); None where there is none."""
+        found = self._view.vector(("memory", memory_id))
+        return None if found is None else np.array(found, dtype=np.float32)
+
+    def close(self) -> None:
+        """Release the directory; idempotent."""
+        self._view.close()
+        self._backend.close()
