@@ -3,6 +3,8 @@
 It is not a server: it is embedded in the program that uses it.
 """
 
+from __future__ import annotations
+
 from synthians_memory.config import StoreConfig
 from synthians_memory.embedder import Embedder
 from synthians_memory.engine.persistence import ABSENT, MemoryPersistence

@@ -21,7 +21,7 @@ from synthians_memory.json_values import JsonObject, checked_object, checked_tex
 from synthians_memory.layout import Kind, validate_id
 from synthians_memory.times import as_utc, utc_now
 
-__all__ = ["Entity", "MemoryAssembly", "MemoryEntry", "Vector", "as_vector"]
+__all__ = ["Entity", "MemoryAssembly", "MemoryEntry", "Vector", "as_vector", "random_id"]
 
 Vector = npt.NDArray[np.float32]
 
@@ -61,7 +61,8 @@ def _frozen(vector: Vector) -> Vector:
     return np.frombuffer(vector.tobytes(), dtype="<f4")
 
 
-def _new_id() -> str:
+def random_id() -> str:
+    """A fresh random UUID, for entities, stores and epochs."""
     return str(uuid.uuid4())
 
 
@@ -271,7 +272,7 @@ class MemoryEntry(Entity):
     vector_field = "embedding"
 
     content: str = field(metadata=_kept("text"))
-    memory_id: str = field(default_factory=_new_id, metadata=_kept("id"))
+    memory_id: str = field(default_factory=random_id, metadata=_kept("id"))
     embedding: Vector | None = field(default_factory=_no_vector, repr=False, metadata=_kept("vector", optional=True))
     created_at: datetime = field(default_factory=utc_now, metadata=_kept("time"))
     updated_at: datetime | None = field(default=None, metadata=_kept("time", optional=True))
@@ -319,7 +320,7 @@ class MemoryAssembly(Entity):
     id_field = "assembly_id"
     vector_field = "composite_embedding"
 
-    assembly_id: str = field(default_factory=_new_id, metadata=_kept("id"))
+    assembly_id: str = field(default_factory=random_id, metadata=_kept("id"))
     name: str = field(default="", metadata=_kept("text"))
     description: str = field(default="", metadata=_kept("text"))
     members: tuple[str, ...] = field(default=(), metadata=_kept("ids"))

@@ -235,6 +235,7 @@ def test_an_edited_file_that_kept_its_hash_line_is_damaged_but_adoptable() -> No
     assert (judged.state, judged.adoptable) == ("damaged", True)
     assert judged.reason == "its content does not match its content_hash"
     assert judged.entity == SMALL.replace(tags=("u",), updated_at=from_micros(0))
+    assert judged.entity.content_hash is None  # type: ignore[attr-defined]
 
 
 def test_a_file_under_another_name_is_damaged() -> None:
@@ -374,6 +375,10 @@ def foreign_files() -> list[bytes]:
             b'  "embedding"', b'  "content": "\xc3\xa4",\n  "embedding"'
         ),
         own.replace(b"[1.5,-0.0]", b"[ 15e-1 ,-0.0 ]"),
+        own.replace(b'"embedding": [1.5', b'"embedding":  [1.5'),
+        own.replace(b"[1.5,-0.0]", b'[1.5,-0.0], "unknown": [2]'),
+        own.replace(b"[1.5,-0.0]", b'[1.5,-0.0], "unknown": "]"'),
+        own.replace(b"[1.5,-0.0]", b"[1.5,\n-0.0]"),
         own.replace(b"[1.5,-0.0]", b"[18446744073709551615, 1]"),
     ]
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import struct
+import zlib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -284,6 +285,18 @@ def test_the_frame_is_as_shown() -> None:
     (frame,) = scan(shown, 0, salt).parts
     assert isinstance(frame, Frame)
     assert list(unpack_records(frame.payload)) == [b"hello"]
+
+
+def test_a_frame_is_laid_out_as_told() -> None:
+    sequence, wall, synced = 2**64 - 1, -1, 2**63
+    frame = encode_frame(5, sequence, wall, synced, b"payload")
+    head = struct.pack("<4sIQqQI", b"SMF1", 7, sequence, wall, synced, zlib.crc32(b"payload", 5))
+    assert frame == head + struct.pack("<I", zlib.crc32(head, 5)) + b"payload" + bytes(1)
+    record = pack_records(5, 7, [b"body"])
+    assert (
+        record == struct.pack("<4sII", b"SMR1", 4, zlib.crc32(b"body", zlib.crc32(struct.pack("<Q", 7), 5))) + b"body"
+    )
+    assert segment_salt("store", "epoch", 12) == zlib.crc32(b"store\0epoch\x0012")
 
 
 def documented_offsets(title: str, start: str) -> list[int]:

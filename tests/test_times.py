@@ -74,7 +74,8 @@ def test_a_naive_time_is_utc_in_any_time_zone(monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
-        assert as_utc(datetime(2026, 11, 20, 12), "time") == datetime(2026, 11, 20, 12, tzinfo=UTC)  # noqa: DTZ001
+        for zone in (None, Undecided()):
+            assert as_utc(datetime(2026, 11, 20, 12, tzinfo=zone), "time") == datetime(2026, 11, 20, 12, tzinfo=UTC)
     time.tzset()
 
 

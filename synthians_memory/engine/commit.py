@@ -253,7 +253,7 @@ class Committer:
         try:
             self._append_frames(todo, deletes_only=False)
         except SynthiansMemoryError as error:
-            if self.note_journal_failure() or len(todo) == 1 and not todo[0].batch.deletes_only:
+            if self.note_journal_failure() or (len(todo) == 1 and not todo[0].batch.deletes_only):
                 _fail_all(todo, error)
                 return True
             return False

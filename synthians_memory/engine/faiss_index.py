@@ -20,7 +20,7 @@ try:
 except ImportError:  # pragma: no cover - faiss-cpu is a dependency; NumPy serves where it cannot be loaded
     faiss = None
 
-__all__ = ["FaissIndex", "HAS_FAISS", "new_index", "parse_index"]
+__all__ = ["HAS_FAISS", "FaissIndex", "new_index", "parse_index"]
 
 HAS_FAISS: Final = faiss is not None
 # Below this share of allowed rows, gathering them and scanning is faster than a selector.
@@ -122,7 +122,7 @@ class FaissIndex:
             if not failure:
                 try:
                     sink(bytes(piece))
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001
                     failure.append(error)
 
         faiss.write_index(self._flat, faiss.PyCallbackIOWriter(pass_on, _PIECE))

@@ -185,7 +185,12 @@ class MemoryIndex:
     def _load_log(self, data: bytes | None) -> None:
         lines = data.split(b"\n") if data else []
         start = _log_start(lines[0]) if len(lines) > 1 else None
-        if data is None or start is None or start.epoch != self.position.epoch or start.sequence > self.position.sequence:
+        if (
+            data is None
+            or start is None
+            or start.epoch != self.position.epoch
+            or start.sequence > self.position.sequence
+        ):
             # The log belongs to another snapshot: nothing in it counts, and the next append replaces it.
             header = _log_header(self.position)
             self._log.adopt(header, len(header), -1)

@@ -56,4 +56,3 @@ class IndexBackups:
         self._last_micros = now
         for name in self.names()[: -self._count]:
             self._backend.unlink(f"{INDEX_BACKUPS}/{name}")
-

@@ -79,12 +79,13 @@ class MemoryPersistence:
 
         Args:
             storage_path: the store's directory; made where it is missing. Default: the config's.
-            config: settings; `overrides` are single ones on top of it.
+            config: settings.
             read_only: change nothing on disk; works beside a writer, and sees what it had
                 acknowledged at the opening or the last `refresh`.
             embedder: for `search` by text and `import_memories(embed=True)`.
             clock: source of time, for tests.
             backend: another medium than the local disk.
+            **overrides: single settings on top of `config`.
 
         Raises:
             InvalidTypeError, InvalidValueError: a setting is wrong or unknown.
@@ -450,8 +451,8 @@ def _require_positive(name: str, value: object) -> None:
         raise InvalidValueError(f"{name} is {value!r}; it must be an integer of at least 1")
 
 
-def _load_part(store: Store, keys: Sequence[Key]) -> list[tuple[Key, Entity | None | SynthiansMemoryError]]:
-    found: list[tuple[Key, Entity | None | SynthiansMemoryError]] = []
+def _load_part(store: Store, keys: Sequence[Key]) -> list[tuple[Key, Entity | SynthiansMemoryError | None]]:
+    found: list[tuple[Key, Entity | SynthiansMemoryError | None]] = []
     for key in keys:
         try:
             found.append((key, store.load(key)))

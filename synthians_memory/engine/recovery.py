@@ -8,10 +8,9 @@ It is not repair: it brings back what was acknowledged; files changed outside ar
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from synthians_memory.codec import Version
 from synthians_memory.config import StoreConfig
@@ -41,6 +40,7 @@ from synthians_memory.layout import (
     scratch_path,
     segment_path,
 )
+from synthians_memory.models import random_id
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.journal import Journal
@@ -48,7 +48,7 @@ from synthians_memory.storage.lru import ByteLRU
 from synthians_memory.storage.segment import JournalContents, read_journal
 from synthians_memory.times import Clock
 
-__all__ = ["OpenedStore", "open_for_reading", "open_for_writing", "random_id"]
+__all__ = ["OpenedStore", "open_for_reading", "open_for_writing"]
 
 _MOST_ATTEMPTS: Final = 5
 
@@ -65,11 +65,6 @@ class OpenedStore:
     state: StoreState
     committer: Committer | None
     checkpointer: Checkpointer | None
-
-
-def random_id() -> str:
-    """32 random hexadecimal digits, for store ids and epochs."""
-    return secrets.token_hex(16)
 
 
 def open_for_writing(
@@ -151,8 +146,10 @@ def _read_beside_writer(state: StoreState) -> JournalContents:
 
 
 def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: Superblock) -> StoreState:
-    state: StoreState
-    index = MemoryIndex(backend, lambda: state.superblock.facts(), clock.micros)
+    def facts() -> dict[str, Any]:
+        return state.superblock.facts()
+
+    index = MemoryIndex(backend, facts, clock.micros)
     vectors = VectorView(backend, superblock.store_id, superblock.metric, superblock.embedding_dimension)
     state = StoreState(
         backend=backend,

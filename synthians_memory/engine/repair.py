@@ -5,9 +5,9 @@ It is not check: it searches for nothing, and it deletes no source; what is in t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import orjson
 
@@ -79,6 +79,19 @@ class Repairer:
         self._committer = committer
         self._checkpointer = checkpointer
         self._quarantined: list[str] = []
+        self._steps: dict[Action, Callable[[Step], None]] = {
+            "adopt": self._adopt_step,
+            "restore": self._restore,
+            "set_aside": self._set_aside,
+            "forget": self._forget,
+            "index_vector": self._index_vector,
+            "write_views": self._write_views,
+            "rebuild_vectors": self._rebuild_vectors,
+            "write_superblock": self._write_superblock,
+            "remove_scratch": self._remove_scratch,
+            "write_pending": self._write_pending,
+            "copy_journal": self._copy_journal,
+        }
 
     def repair(self, findings: Sequence[Finding], *, automatic: bool, dry_run: bool = False) -> RepairReport:
         """Mend what `findings` name.
@@ -189,7 +202,7 @@ class Repairer:
 
     def _take(self, steps: Sequence[Step]) -> None:
         for step in steps:
-            _STEPS[step.action](self, step)
+            self._steps[step.action](step)
         self._checkpointer.run()
         self._drop_plan()
 
@@ -328,17 +341,4 @@ _ACTIONS: Final[dict[str, tuple[Action, ...]]] = {
     "scratch": ("remove_scratch",),
     "apply_pending": ("write_pending",),
     "journal_damaged": ("copy_journal",),
-}
-_STEPS: Final[dict[Action, Any]] = {
-    "adopt": Repairer._adopt_step,
-    "restore": Repairer._restore,
-    "set_aside": Repairer._set_aside,
-    "forget": Repairer._forget,
-    "index_vector": Repairer._index_vector,
-    "write_views": Repairer._write_views,
-    "rebuild_vectors": Repairer._rebuild_vectors,
-    "write_superblock": Repairer._write_superblock,
-    "remove_scratch": Repairer._remove_scratch,
-    "write_pending": Repairer._write_pending,
-    "copy_journal": Repairer._copy_journal,
 }

@@ -71,4 +71,3 @@ def replay(state: StoreState, committer: Committer, tails: dict[Key, Tail]) -> N
         stat = state.backend.stat(entity_path(*key))
         if tail.version is not None and stat is not None and key not in state.overlay.stuck:
             state.index.note_stat(key, tail.version.hash, stat)
-

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from synthians_memory.codec import decode_sealed, version_of
 from synthians_memory.codec import damaged_file as damaged_file_error
+from synthians_memory.codec import decode_sealed, version_of
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.attributes import Attributes
 from synthians_memory.engine.entity_files import EntityFiles

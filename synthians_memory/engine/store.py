@@ -15,7 +15,7 @@ from synthians_memory.engine.check import check
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.recovery import OpenedStore, open_for_reading, open_for_writing, random_id
+from synthians_memory.engine.recovery import OpenedStore, open_for_reading, open_for_writing
 from synthians_memory.engine.repair import Repairer
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import require_compatible
@@ -27,7 +27,7 @@ from synthians_memory.errors import (
     ReadOnlyError,
 )
 from synthians_memory.layout import JOURNAL, Kind
-from synthians_memory.models import Entity, Vector
+from synthians_memory.models import Entity, Vector, random_id
 from synthians_memory.reports import Finding, RepairReport, SearchHit
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.lock import ReaderLock, StoreLock
@@ -68,7 +68,9 @@ class Store:
         """Lock and recover the store in `backend`; closes the back end where that fails.
 
         Args:
-            backend, config, clock: what it stands on.
+            backend: the medium; closed where opening fails.
+            config: settings.
+            clock: source of time.
             read_only: change nothing on disk, and go beside a writer.
             embedder: name and dimension of the embedder that will be used.
             metric_given: whether config.metric was asked for and not just a default.

@@ -165,7 +165,9 @@ class Importer:
                 chunk.overwritten += 1
             else:
                 what = f"{one.key[0]} {one.key[1]!r} is stored with other content"
-                self._problem(chunk, LineProblem(one.number, "conflict", f"{what}. Repeat with overwrite to replace it."))
+                self._problem(
+                    chunk, LineProblem(one.number, "conflict", f"{what}. Repeat with overwrite to replace it.")
+                )
         return list(fresh.values())
 
     def _stored(self, key: Key) -> Entity | None:

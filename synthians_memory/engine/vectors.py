@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -132,7 +132,7 @@ class VectorView:
         return slot.embedding_hash if slot else None
 
     def hashes(self, kind: Kind) -> dict[str, bytes]:
-        """id -> embedding hash of every vector of `kind`; a copy."""
+        """Id -> embedding hash of every vector of `kind`; a copy."""
         space = self._spaces.get(kind)
         return {i: slot.embedding_hash for i, slot in space.slots.copy().items()} if space else {}
 
@@ -148,7 +148,9 @@ class VectorView:
             slot = space.slots.get(key[1]) if space else None
             return space.index.rows(slot.position, slot.position + 1)[0] if space and slot else None
 
-    def search(self, query: Vector, k: int, kind: Kind, allowed: Iterable[str] | None = None) -> list[tuple[str, float]]:
+    def search(
+        self, query: Vector, k: int, kind: Kind, allowed: Iterable[str] | None = None
+    ) -> list[tuple[str, float]]:
         """The `k` nearest entities: (id, score), best first; equal scores by age of the vector.
 
         Args:
@@ -445,7 +447,12 @@ class VectorView:
         header = log_header(self.position, self._store_id)
         found = read_log(data, self._store_id) if data is not None else None
         snapshot = self.position
-        if data is None or found is None or found.start.epoch != snapshot.epoch or found.start.sequence > snapshot.sequence:
+        if (
+            data is None
+            or found is None
+            or found.start.epoch != snapshot.epoch
+            or found.start.sequence > snapshot.sequence
+        ):
             self._log.adopt(header, len(header), -1)
             return ""
         for position, bodies in found.groups:

@@ -114,7 +114,7 @@ class Writer:
             self._second.shutdown()
             self._store.close()
             self._closing.set_result(None)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the end is told, whatever it was
             self._closing.set_exception(error)
         finally:
             self._second.shutdown()
@@ -198,9 +198,8 @@ class Writer:
             self._checkpoint_at = self._now() + config.checkpoint_interval
         if self._force_at is None and self._store.committer.unforced:
             self._force_at = self._now() + config.flush_interval
-        if self._preparing is None or self._preparing.done():
-            if journal.spare_wanted:
-                self._preparing = self._second.submit(self._prepare_spare)
+        if journal.spare_wanted and (self._preparing is None or self._preparing.done()):
+            self._preparing = self._second.submit(self._prepare_spare)
         self._keep_deadlines()
 
     def _prepare_spare(self) -> None:
@@ -279,5 +278,5 @@ def _run_call(call: _Call) -> None:
         return
     try:
         call.future.set_result(call.function())
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - it is raised where the call was made
         call.future.set_exception(error)

@@ -101,9 +101,9 @@ def frame_size(payload_size: int) -> int:
 
 def encode_frame(salt: int, sequence: int, wall_micros: int, synced_through: int, payload: bytes) -> bytes:
     """The bytes of one frame."""
-    head = _HEADER.pack(
-        _MAGIC, len(payload), sequence, wall_micros, synced_through, zlib.crc32(payload, salt), 0
-    )[:_HEADER_CRC_AT]
+    head = _HEADER.pack(_MAGIC, len(payload), sequence, wall_micros, synced_through, zlib.crc32(payload, salt), 0)[
+        :_HEADER_CRC_AT
+    ]
     crc = zlib.crc32(head, salt)
     padding = bytes(-(FRAME_HEADER + len(payload)) % _ALIGNMENT)
     return b"".join((head, crc.to_bytes(4, "little"), payload, padding))
