@@ -160,6 +160,8 @@ def id_of_file_name(name: str) -> str | None:
     stem = name.removesuffix(_SUFFIX)
     if stem == name or not _ESCAPED.fullmatch(stem):
         return None
+    if len(stem) <= MAX_ID_BYTES and _PLAIN.fullmatch(stem):
+        return stem if stem.split(".", 1)[0] not in _RESERVED else None
     try:
         entity_id = re.sub(rb"%([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), stem.encode()).decode("utf-8")
         return entity_id if file_name(entity_id) == name else None

@@ -239,7 +239,7 @@ def test_import_examples_are_taken_as_told() -> None:
 
 
 def test_export_examples_are_canonical_and_those_of_the_files() -> None:
-    lines = blocks("jsonl")["export"].splitlines(keepends=True)
+    lines = blocks("jsonl")["export"].removesuffix("\n").split("\n")
     assert [line_of(parse_line(line.encode()).entity).decode() for line in lines] == lines
     expected = []
     for path, text in ENTITY_FILES.items():

@@ -16,7 +16,7 @@ from synthians_memory.engine.exact import prepare
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.rebuild import vector_defects
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.rows import unpack
+from synthians_memory.engine.rows import stat_of
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import load_superblock
 from synthians_memory.engine.vectors import VectorView
@@ -88,10 +88,13 @@ def _check_superblock(state: StoreState) -> Iterator[Finding]:
 def _check_folder(state: StoreState, kind: Kind, *, full: bool) -> list[Finding]:
     present: dict[str, EntryStat] = {}
     foreign: list[str] = []
+    scratch: list[Finding] = []
     for name, stat in state.backend.scan(ENTITY_FOLDERS[kind]):
         entity_id = id_of_file_name(name)
         if entity_id is not None:
             present[entity_id] = stat
+        elif _is_left_behind(state, name, stat):
+            scratch.append(_scratch(ENTITY_FOLDERS[kind], name))
         elif not is_scratch(name):
             foreign.append(name)
     suspects = [i for i, stat in present.items() if full or not _as_seen(state, (kind, i), stat)]
@@ -100,12 +103,12 @@ def _check_folder(state: StoreState, kind: Kind, *, full: bool) -> list[Finding]
     for name in sorted(foreign):
         path = f"{ENTITY_FOLDERS[kind]}/{name}"
         findings.append(Finding("foreign_name", f"{path} is the file of no entity", path))
-    return findings
+    return findings + scratch
 
 
 def _as_seen(state: StoreState, key: Key, stat: EntryStat) -> bool:
     packed = state.index.rows[key[0]].get(key[1])
-    return packed is not None and stat.kind == "file" and unpack(packed)[5:7] == (stat.size, stat.mtime_ns)
+    return packed is not None and stat.kind == "file" and stat_of(packed) == (stat.size, stat.mtime_ns)
 
 
 def check_entity(state: StoreState, key: Key) -> Finding | None:
@@ -169,12 +172,21 @@ def _check_vectors(state: StoreState) -> Iterator[Finding]:
 
 
 def _check_scratch(state: StoreState) -> Iterator[Finding]:
-    for folder in dict.fromkeys(("", *INITIAL_FOLDERS)):
+    entity_folders = set(ENTITY_FOLDERS.values())
+    for folder in ("", *(path for path in INITIAL_FOLDERS if path not in entity_folders)):
         for name, stat in state.backend.scan(folder):
-            # Younger ones may be the writer's work in progress.
-            if is_scratch(name) and stat.mtime_ns // 1000 < state.opened_micros:
-                path = f"{folder}/{name}" if folder else name
-                yield Finding("scratch", f"{path} was left behind by an interrupted write", path)
+            if _is_left_behind(state, name, stat):
+                yield _scratch(folder, name)
+
+
+def _is_left_behind(state: StoreState, name: str, stat: EntryStat) -> bool:
+    """Younger scratch may be the writer's work in progress."""
+    return is_scratch(name) and stat.mtime_ns // 1000 < state.opened_micros
+
+
+def _scratch(folder: str, name: str) -> Finding:
+    path = f"{folder}/{name}" if folder else name
+    return Finding("scratch", f"{path} was left behind by an interrupted write", path)
 
 
 def _check_stuck(state: StoreState) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import Final
 from synthians_memory.codec import inspect, sealed_version
 from synthians_memory.engine.index import MemoryIndex, Rows
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.rows import pack_change, unpack
+from synthians_memory.engine.rows import embedding_hash_of, pack_change, stat_of
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.view import Change, describe
 from synthians_memory.layout import ENTITY_FOLDERS, Kind, entity_path, id_of_file_name
@@ -46,7 +46,7 @@ def rebuild_index(backend: Backend, index: MemoryIndex) -> None:
                 index.put_row((kind, entity_id), packed)
         for entity_id, stat in entity_files(backend, kind):
             hinted = hint[kind].get(entity_id)
-            known = hinted is not None and unpack(hinted)[5:7] == (stat.size, stat.mtime_ns)
+            known = hinted is not None and stat_of(hinted) == (stat.size, stat.mtime_ns)
             row = hinted if known else _read_row(backend, (kind, entity_id), stat)
             if row is not None:
                 index.put_row((kind, entity_id), row)
@@ -65,7 +65,7 @@ def vector_defects(state: StoreState) -> Iterator[tuple[str, Key]]:
     for kind in _KINDS:
         present = state.vectors.hashes(kind)
         for entity_id, packed in state.index.rows[kind].copy().items():
-            wanted = unpack(packed).embedding_hash
+            wanted = embedding_hash_of(packed)
             found = present.pop(entity_id, None)
             if wanted != found:
                 code = "vector_missing" if found is None else "vector_stale" if wanted else "vector_orphan"

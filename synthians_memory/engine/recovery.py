@@ -30,7 +30,6 @@ from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Position
 from synthians_memory.errors import DamagedViewError, DiskError, NotAStoreError
 from synthians_memory.layout import (
-    ENTITY_FOLDERS,
     INDEX,
     INITIAL_FOLDERS,
     LOCK_FILE,
@@ -317,6 +316,9 @@ def _load_vectors(state: StoreState, contents: JournalContents) -> bool:
     if problem:
         state.notes.append(Finding("vectors_damaged", f"{problem}; it was rebuilt from the entity files", MAPPING))
         return False
+    if state.superblock.embedding_dimension is None and state.vectors.dimension is None:
+        # Before the first vector there are no files to trust or to distrust.
+        return True
     return _reaches(state.vectors.position, state.superblock.epoch, contents)
 
 
@@ -349,7 +351,7 @@ def _settle(state: StoreState, contents: JournalContents, checkpointer: Checkpoi
             checkpointer.abandon()
             state.last_error = str(error)
             _refuse_if_failed(state)
-    _remove_scratch(state.backend)
+        _remove_scratch(state.backend)
 
 
 def _refuse_if_failed(state: StoreState) -> None:
@@ -370,7 +372,7 @@ def _sync_segments(backend: Backend, contents: JournalContents) -> None:
 
 def _remove_scratch(backend: Backend) -> None:
     """What an interrupted write left; nobody reads it."""
-    for folder in ("", *ENTITY_FOLDERS.values(), *INITIAL_FOLDERS):
+    for folder in ("", *INITIAL_FOLDERS):
         for name, stat in list(backend.scan(folder)):
             if is_scratch(name) and stat.kind != "folder":
                 backend.unlink(scratch_path(folder, name.removeprefix(scratch_path("", ""))))

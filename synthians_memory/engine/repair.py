@@ -282,7 +282,8 @@ class Repairer:
         change = vector_change(self._state, _key_of(step.kind, step.entity_id))
         if change is not None:
             self._state.vectors.apply([change])
-        self._state.index.snapshot_wanted = True
+            # No sequence stands for this change, so it cannot be a group of the log.
+            self._state.vectors.forget_files()
 
     def _rebuild_vectors(self, step: Step) -> None:
         state = self._state

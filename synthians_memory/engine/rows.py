@@ -17,13 +17,24 @@ from synthians_memory.layout import Kind, entity_path
 from synthians_memory.models import MemoryAssembly, MemoryEntry
 from synthians_memory.times import format_time, from_micros, parse_time, to_micros
 
-__all__ = ["Row", "hash_of", "pack_change", "row_from_json", "row_json", "unpack", "with_stat"]
+__all__ = [
+    "Row",
+    "embedding_hash_of",
+    "hash_of",
+    "pack_change",
+    "row_from_json",
+    "row_json",
+    "stat_of",
+    "unpack",
+    "with_stat",
+]
 
 # created_at, updated_at (microseconds), score, content hash, embedding hash, size, mtime_ns, member count
 _ROW: Final = struct.Struct("<qqd32s16sqqi")
 _STAT: Final = struct.Struct("<qq")
 _STAT_AT: Final = _ROW.size - 4 - _STAT.size
 _HASH_AT: Final = 24
+_EMBEDDING_AT: Final = 56
 _NO_VECTOR: Final = bytes(16)
 
 
@@ -62,6 +73,18 @@ def unpack(packed: bytes) -> Row:
 def hash_of(packed: bytes) -> bytes:
     """The content hash in a packed row, without unpacking the rest."""
     return packed[_HASH_AT : _HASH_AT + 32]
+
+
+def embedding_hash_of(packed: bytes) -> bytes | None:
+    """The embedding hash in a packed row; None without a vector."""
+    found = packed[_EMBEDDING_AT : _EMBEDDING_AT + len(_NO_VECTOR)]
+    return None if found == _NO_VECTOR else found
+
+
+def stat_of(packed: bytes) -> tuple[int, int]:
+    """Size and mtime_ns in a packed row."""
+    size, mtime_ns = _STAT.unpack_from(packed, _STAT_AT)
+    return size, mtime_ns
 
 
 def with_stat(packed: bytes, size: int, mtime_ns: int) -> bytes:

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from legal_states import FOLDERS, History, Step, tree
 
@@ -496,6 +496,7 @@ def run(steps: list[Step]) -> tuple[FaultyDisk, History]:
     return disk, history
 
 
+@settings(max_examples=300)
 @given(st.lists(STEPS, max_size=9))
 def test_every_state_is_legal(steps: list[Step]) -> None:
     disk, history = run(steps)
