@@ -12,6 +12,7 @@ SynthiansMemoryError
 │   ├── StoreClosedError                 before initialize() or after close()
 │   ├── WrongLoopError                   from another event loop than the opening one
 │   ├── ForkedStoreError                 in a child forked from the opening process
+│   ├── MissingExtraError                an optional library is not installed
 │   └── ReadOnlyError                    a write to a store opened, or turned, read-only
 ├── StoreLockedError                     another process holds the store
 ├── OverloadedError                      too much is acknowledged and not yet in files
@@ -55,6 +56,7 @@ __all__ = [
     "InvalidTypeError",
     "InvalidValueError",
     "JournalFailedError",
+    "MissingExtraError",
     "NotAStoreError",
     "NotRegularFileError",
     "OverloadedError",
@@ -150,6 +152,12 @@ class ForkedStoreError(UsageError):
     """The process was forked after the store was opened."""
 
     hint_default = "Open the store again in the child, after the parent has closed it."
+
+
+class MissingExtraError(UsageError):
+    """A library that this feature needs, and the core does not, is not installed or not whole."""
+
+    hint_default = 'Install what is optional: pip install "synthians-memory[all]".'
 
 
 class ReadOnlyError(UsageError):

@@ -26,7 +26,7 @@ class EntityFiles:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._held: list[WritableFile] = []
+        self._held: dict[str, WritableFile] = {}
         self._unheld: list[str] = []
         self._folders: set[Kind] = set()
         self._token = 0
@@ -69,11 +69,17 @@ class EntityFiles:
             return
 
     def _hold(self, file: WritableFile, path: str) -> None:
-        if len(self._held) < _HELD:
-            self._held.append(file)
-        else:
-            file.close()
-            self._unheld.append(path)
+        superseded = self._held.pop(path, None)
+        if superseded is not None:
+            superseded.close()
+        self._held[path] = file
+        if not self._unheld and len(self._held) <= _HELD:
+            return
+        # `sync_filesystem` covers what is closed, so none of an interval that needs it stays open.
+        for held in self._held.values():
+            held.close()
+        self._unheld += self._held
+        self._held = {}
 
     def remove(self, kind: Kind, entity_id: str) -> bool:
         """Take the entity's name away; False where it was not there. Not durable yet.
@@ -87,7 +93,7 @@ class EntityFiles:
     def begin_interval(self) -> IntervalFiles:
         """Hand over what was written since the last call; later writes belong to the next interval."""
         interval = IntervalFiles(self._backend, self._held, self._unheld, self._folders)
-        self._held, self._unheld, self._folders = [], [], set()
+        self._held, self._unheld, self._folders = {}, [], set()
         return interval
 
     def close(self) -> None:
@@ -98,7 +104,7 @@ class EntityFiles:
 class IntervalFiles:
     """The files and names of one interval, to be made durable once."""
 
-    def __init__(self, backend: Backend, held: list[WritableFile], unheld: list[str], folders: set[Kind]) -> None:
+    def __init__(self, backend: Backend, held: dict[str, WritableFile], unheld: list[str], folders: set[Kind]) -> None:
         self._backend = backend
         self._held = held
         self._unheld = unheld
@@ -119,7 +125,7 @@ class IntervalFiles:
             self.close()
 
     def _sync_each(self) -> None:
-        for file in self._held:
+        for file in self._held.values():
             file.sync()
         for path in dict.fromkeys(self._unheld):
             stat = self._backend.stat(path)
@@ -132,6 +138,6 @@ class IntervalFiles:
 
     def close(self) -> None:
         """Release the descriptors; idempotent."""
-        for file in self._held:
+        for file in self._held.values():
             file.close()
-        self._held = []
+        self._held = {}
