@@ -16,7 +16,7 @@ __all__ = ["Embedder"]
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns texts into vectors; called from worker threads, one call at a time."""
+    """Turns texts into vectors; a store calls it from a worker thread, one call at a time."""
 
     @property
     def name(self) -> str:
@@ -27,4 +27,7 @@ class Embedder(Protocol):
         """Length of every vector."""
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row of float32 for each text: shape (len(texts), dimension). Equal texts give equal rows."""
+        """One row of float32 for each text: shape (len(texts), dimension). Equal texts give equal rows.
+
+        A row of zeros says that there is nothing in the text to go by; its memory is stored without a vector.
+        """

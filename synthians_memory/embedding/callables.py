@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from synthians_memory.embedding.arguments import checked_texts
+from synthians_memory.embedding.arguments import checked_name, checked_texts
 from synthians_memory.errors import InvalidTypeError, InvalidValueError
 
 __all__ = ["CallableEmbedder"]
@@ -33,18 +33,9 @@ class CallableEmbedder:
         Raises:
             InvalidValueError, InvalidTypeError: one of the three cannot be used.
         """
-        if not isinstance(name, str) or not name:
-            raise InvalidValueError("an embedder needs a name", hint='Name model and version, as in "my-model:2".')
-        if isinstance(dimension, bool) or not isinstance(dimension, int) or dimension < 1:
-            raise InvalidValueError(f"dimension is {dimension!r}; it must be an integer of at least 1")
-        if not callable(function) or inspect.iscoroutinefunction(function):
-            raise InvalidTypeError(
-                "an embedder needs a plain function, which is called in a thread",
-                hint="Await an asynchronous one yourself, and give the store the vectors.",
-            )
-        self._name = name
-        self._dimension = dimension
-        self._function = function
+        self._name = checked_name(name, 'Name model and version, as in "my-model:2".')
+        self._dimension = _checked_dimension(dimension)
+        self._function = _checked_function(function)
         self._turn = threading.Lock()
 
     @property
@@ -61,3 +52,18 @@ class CallableEmbedder:
             return np.zeros((0, self._dimension), dtype=np.float32)
         with self._turn:
             return np.asarray(self._function(wanted), dtype=np.float32)
+
+
+def _checked_dimension(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidValueError(f"dimension is {value!r}; it must be an integer of at least 1")
+    return value
+
+
+def _checked_function(value: object) -> Callable[[list[str]], npt.ArrayLike]:
+    if not callable(value) or inspect.iscoroutinefunction(value):
+        raise InvalidTypeError(
+            "an embedder needs a plain function, which is called in a thread",
+            hint="Await an asynchronous one yourself, and give the store the vectors.",
+        )
+    return value

@@ -5,12 +5,17 @@ It knows no embedder that a program brings along: those are passed to the store 
 
 from __future__ import annotations
 
+from typing import Final
+
 from synthians_memory.embedder import Embedder
+from synthians_memory.embedding.arguments import checked_name
 from synthians_memory.embedding.sentence_transformers import PREFIX, SentenceTransformersEmbedder
 from synthians_memory.embedding.wordllama import NAME, WordLlamaEmbedder
 from synthians_memory.errors import InvalidValueError
 
 __all__ = ["open_embedder"]
+
+_KNOWN: Final = f'Known are "{NAME}" and "{PREFIX}MODEL".'
 
 
 def open_embedder(name: str | None = None) -> Embedder:
@@ -24,8 +29,8 @@ def open_embedder(name: str | None = None) -> Embedder:
         InvalidValueError: no such embedder, or its model cannot be loaded.
         MissingExtraError: the library that it needs is not installed.
     """
-    if name in (None, "wordllama", NAME):
+    if name is None or checked_name(name, _KNOWN) in ("wordllama", NAME):
         return WordLlamaEmbedder()
-    if isinstance(name, str) and name.startswith(PREFIX):
+    if name.startswith(PREFIX):
         return SentenceTransformersEmbedder(name.removeprefix(PREFIX))
-    raise InvalidValueError(f"no embedder is called {name!r}", hint=f'Known are "{NAME}" and "{PREFIX}MODEL".')
+    raise InvalidValueError(f"no embedder is called {name!r}", hint=_KNOWN)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from synthians_memory.embedding.arguments import checked_texts
+from synthians_memory.embedding.arguments import checked_name, checked_texts
 from synthians_memory.embedding.extras import import_extra
 from synthians_memory.errors import InvalidValueError
 
@@ -35,8 +35,7 @@ class SentenceTransformersEmbedder:
             MissingExtraError: the library is not installed.
             InvalidValueError: the model cannot be loaded.
         """
-        if not isinstance(model, str) or not model:
-            raise InvalidValueError("the name of the model is missing", hint=f'Write "{PREFIX}all-MiniLM-L6-v2".')
+        checked_name(model, 'Write the name of a model, such as "all-MiniLM-L6-v2".')
         library = import_extra("sentence_transformers", "Install it: pip install sentence-transformers.")
         self._turn = threading.Lock()
         self._name = PREFIX + model

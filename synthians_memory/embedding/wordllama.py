@@ -35,7 +35,7 @@ _importing = threading.Lock()
 
 
 class WordLlamaEmbedder:
-    """The default embedder: offline, 256 dimensions, thread-safe, some ten thousand words of English and code.
+    """The default embedder: 256 dimensions, without network; thread-safe.
 
     Rows have length one; a text without a token (the empty one) gives a row of zeros. A row depends on
     its text alone, not on its neighbours in the call.

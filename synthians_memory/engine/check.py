@@ -5,14 +5,15 @@ It is not repair: what it finds are values, and `repair` decides what to do abou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
 
 import numpy as np
 
-from synthians_memory.codec import Inspection, inspect
+from synthians_memory.codec import Inspection, version_of
 from synthians_memory.config import CheckLevel
 from synthians_memory.engine.exact import prepare
+from synthians_memory.engine.foreign_files import inspect_for
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.rebuild import vector_defects
 from synthians_memory.engine.records import Key
@@ -37,38 +38,67 @@ from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import EntryStat
 from synthians_memory.storage.segment import read_journal
 
-__all__ = ["check", "check_entity"]
+__all__ = ["Progress", "check", "check_entity"]
+
+T = TypeVar("T")
+
+_View = MemoryIndex | VectorView
+
+
+# Called in the thread that checks: how many steps are done, of how many; a step is about one file read.
+Progress = Callable[[int, int], None]
 
 _KINDS: Final[tuple[Kind, ...]] = ("memory", "assembly")
 _VECTOR_TOLERANCE: Final = 1e-6
 _MOST_ATTEMPTS: Final = 5
 
 
-def check(state: StoreState, level: CheckLevel) -> list[Finding]:
+def check(state: StoreState, level: CheckLevel, progress: Progress | None = None) -> list[Finding]:
     """Everything that is wrong with the store, in order of paths within each part.
 
     Args:
         state: an open store; a writer may go on beside.
         level: "quick" compares names, sizes and times, and reads what differs; "full" reads every byte;
             "off" finds nothing.
+        progress: called after each file that "full" reads.
 
     Raises:
         DiskError: something could not be read at all.
     """
     if level == "off":
         return []
+    steps = _Steps(state, progress if level == "full" else None)
     findings = list(_check_superblock(state))
     for kind in _KINDS:
-        findings += _check_folder(state, kind, full=level == "full")
+        findings += _check_folder(state, kind, steps, full=level == "full")
     findings += _check_vectors(state)
     findings += _check_scratch(state)
     findings += _check_stuck(state)
     if level == "full":
         findings += _check_views(state)
         findings += _check_journal(state)
-        findings += _check_vector_values(state)
-        findings += _check_members(state)
+        findings += _check_vector_values(state, steps)
+        findings += _check_members(state, steps)
     return findings
+
+
+class _Steps:
+    """Counts what a full check reads."""
+
+    def __init__(self, state: StoreState, progress: Progress | None) -> None:
+        files = [state.index.count(kind) for kind in _KINDS]
+        vectors = [state.vectors.count(kind) for kind in _KINDS]
+        self._total = sum(files) + sum(vectors) + state.index.count("assembly")
+        self._progress = progress
+        self._done = 0
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """`items`, each a step that is done when the next is asked for."""
+        for item in items:
+            yield item
+            self._done += 1
+            if self._progress is not None:
+                self._progress(self._done, max(self._done, self._total))
 
 
 def _check_superblock(state: StoreState) -> Iterator[Finding]:
@@ -85,7 +115,7 @@ def _check_superblock(state: StoreState) -> Iterator[Finding]:
 # Entity files
 
 
-def _check_folder(state: StoreState, kind: Kind, *, full: bool) -> list[Finding]:
+def _check_folder(state: StoreState, kind: Kind, steps: _Steps, *, full: bool) -> list[Finding]:
     present: dict[str, EntryStat] = {}
     foreign: list[str] = []
     scratch: list[Finding] = []
@@ -99,7 +129,8 @@ def _check_folder(state: StoreState, kind: Kind, *, full: bool) -> list[Finding]
             foreign.append(name)
     suspects = [i for i, stat in present.items() if full or not _as_seen(state, (kind, i), stat)]
     suspects += [i for i in state.index.rows[kind].copy() if i not in present]
-    findings = [finding for i in sorted(suspects) if (finding := check_entity(state, (kind, i))) is not None]
+    checked = (check_entity(state, (kind, i)) for i in steps.each(sorted(suspects)))
+    findings = [finding for finding in checked if finding is not None]
     for name in sorted(foreign):
         path = f"{ENTITY_FOLDERS[kind]}/{name}"
         findings.append(Finding("foreign_name", f"{path} is the file of no entity", path))
@@ -139,7 +170,9 @@ def _judge(state: StoreState, key: Key, wanted: bytes | None) -> Finding | None:
     data = state.backend.read(path)
     if data is None:
         return _judge(state, key, wanted)
-    return _verdict(path, key, inspect(*key, data), wanted)
+    if wanted is not None and version_of(data) == wanted:
+        return None
+    return _verdict(path, key, inspect_for(state, key, data), wanted)
 
 
 def _verdict(path: str, key: Key, found: Inspection, wanted: bytes | None) -> Finding | None:
@@ -190,24 +223,47 @@ def _scratch(folder: str, name: str) -> Finding:
 
 
 def _check_stuck(state: StoreState) -> Iterator[Finding]:
-    for key, stuck in sorted(state.overlay.stuck.items()):
+    for key, stuck in sorted(state.overlay.pending(), key=lambda item: item[0]):
         path = entity_path(*key)
         yield Finding("apply_pending", f"{path} could not be written: {stuck.error.message}", path, *key)
 
 
 def _check_views(state: StoreState) -> Iterator[Finding]:
-    """Load the views from disk once more, beside those in memory."""
-    if state.index.position.sequence:
-        index = MemoryIndex(state.backend, state.superblock.facts, state.clock.micros)
-        problem = index.load()
+    """Load the views from disk once more, beside those in memory; a reader found out when it opened."""
+    facts = state.superblock
+    if state.journal is None:
+        yield from (note for note in state.notes if note.code in ("index_damaged", "vectors_damaged"))
+
+    def index() -> MemoryIndex:
+        return MemoryIndex(state.backend, facts.facts, state.clock.micros)
+
+    def vectors() -> VectorView:
+        return VectorView(state.backend, facts.store_id, facts.metric, facts.embedding_dimension)
+
+    for code, path, view, fresh in (
+        ("index_damaged", INDEX, state.index, index),
+        ("vectors_damaged", MAPPING, state.vectors, vectors),
+    ):
+        problem = _reload(view, fresh, path)
         if problem:
-            yield Finding("index_damaged", problem, INDEX)
-    if state.vectors.position.sequence:
-        facts = state.superblock
-        vectors = VectorView(state.backend, facts.store_id, facts.metric, facts.embedding_dimension)
-        problem = vectors.load()
-        if problem or not vectors.position.sequence:
-            yield Finding("vectors_damaged", problem or f"{MAPPING} is missing", MAPPING)
+            yield Finding(code, problem, path)
+
+
+def _reload(view: _View, fresh: Callable[[], _View], path: str) -> str:
+    """What is wrong with the files of `view`, in words.
+
+    Snapshot and log are two files: while a writer replaces them they may not fit, so it is tried again.
+    """
+    problem = ""
+    for _ in range(_MOST_ATTEMPTS):
+        reached = view.position
+        if not reached.sequence:
+            return ""
+        loaded = fresh()
+        problem = loaded.load() or f"{path} and its log lack changes that they had"
+        if loaded.position.epoch == reached.epoch and loaded.position.sequence >= reached.sequence:
+            return ""
+    return problem
 
 
 def _check_journal(state: StoreState) -> Iterator[Finding]:
@@ -217,9 +273,9 @@ def _check_journal(state: StoreState) -> Iterator[Finding]:
         yield Finding("journal_damaged", message, damage.path)
 
 
-def _check_vector_values(state: StoreState) -> Iterator[Finding]:
+def _check_vector_values(state: StoreState, steps: _Steps) -> Iterator[Finding]:
     for kind in _KINDS:
-        for entity_id, embedding_hash in sorted(state.vectors.hashes(kind).items()):
+        for entity_id, embedding_hash in steps.each(sorted(state.vectors.hashes(kind).items())):
             key: Key = (kind, entity_id)
             row = state.index.row(key)
             if row is None or row.embedding_hash != embedding_hash or check_entity(state, key) is not None:
@@ -233,8 +289,8 @@ def _check_vector_values(state: StoreState) -> Iterator[Finding]:
                 yield Finding("vector_wrong", f"the vector of {kind} {entity_id!r} is not its embedding", MAPPING, *key)
 
 
-def _check_members(state: StoreState) -> Iterator[Finding]:
-    for entity_id in state.index.ids("assembly"):
+def _check_members(state: StoreState, steps: _Steps) -> Iterator[Finding]:
+    for entity_id in steps.each(state.index.ids("assembly")):
         key: Key = ("assembly", entity_id)
         if check_entity(state, key) is not None:
             continue

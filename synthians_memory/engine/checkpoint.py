@@ -11,6 +11,7 @@ from synthians_memory.engine.entity_files import IntervalFiles
 from synthians_memory.engine.index_backup import IndexBackups
 from synthians_memory.engine.records import Key, decode_record
 from synthians_memory.engine.state import StoreState
+from synthians_memory.engine.view import NOWHERE
 from synthians_memory.errors import DiskError, ReadOnlyError
 from synthians_memory.storage.journal import Journal
 from synthians_memory.storage.lock import try_exclusive_journal
@@ -87,7 +88,8 @@ class Checkpointer:
 
     def _needed(self, journal: Journal) -> bool:
         behind = journal.checkpointed_through < journal.synced_through
-        views_behind = self._state.index.position != self._state.position(journal.synced_through)
+        reached = self._state.position(journal.synced_through)
+        views_behind = self._state.index.position != reached or self._state.vectors.position not in (NOWHERE, reached)
         views_behind = views_behind or self._state.index.dirty_count > 0 or self._state.vectors.dirty
         return behind or views_behind or bool(self._rewrite) or self.wanted
 

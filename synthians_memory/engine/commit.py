@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
-from synthians_memory.codec import Draft, Version, inspect
+from synthians_memory.codec import Draft, Version, inspect, unseal
 from synthians_memory.engine.overlay import Stuck
 from synthians_memory.engine.records import NO_HASH, Key, Record, encode_record, record_size
 from synthians_memory.engine.state import StoreState
@@ -159,7 +159,11 @@ class Committer:
         journal = self._state.journal
         if journal is None:
             return
-        journal.sync()
+        try:
+            journal.sync()
+        except DiskError:
+            self.note_journal_failure()
+            raise
         self.unforced = 0
         for layer in self._unapplied:
             self._apply_files(layer)
@@ -236,41 +240,44 @@ class Committer:
     # The journal
 
     def _append(self, prepared: list[_Prepared]) -> list[_Prepared]:
-        """Write the frames; returns what was written. A group without room is tried again batch by batch."""
+        """Write the frames; returns what was written. Those that found no room are tried again one by one."""
         todo = [p for p in prepared if p.records]
-        written = [p for p in prepared if not p.records]
-        if todo and not self._append_together(todo):
-            # A batch that only deletes may still find room in the reserve; later ones must not jump the queue.
-            failed: SynthiansMemoryError | None = None
-            for one in todo:
-                if failed is None or one.batch.deletes_only:
-                    failed = self._append_alone(one) or failed
-                else:
-                    one.batch.error = failed
-        return written + [p for p in todo if p.batch.error is None]
+        written = self._append_together(todo) if todo else 0
+        failed: SynthiansMemoryError | None = None
+        for one in todo[written:]:
+            # A batch that only deletes may still find room in the reserve; a later save must not overtake.
+            if one.batch.error is None and (failed is None or one.batch.deletes_only):
+                self._append_alone(one)
+            one.batch.error = one.batch.error or (None if one.batch.deletes_only else failed)
+            failed = failed or one.batch.error
+        return [p for p in prepared if p.batch.error is None]
 
-    def _append_together(self, todo: list[_Prepared]) -> bool:
+    def _append_together(self, todo: list[_Prepared]) -> int:
+        """How many of the batches were written, from the first on."""
         try:
-            self._append_frames(todo, deletes_only=False)
+            return self._append_frames(todo, deletes_only=False)
         except SynthiansMemoryError as error:
-            if self.note_journal_failure() or (len(todo) == 1 and not todo[0].batch.deletes_only):
+            if self.note_journal_failure():
                 _fail_all(todo, error)
-                return True
-            return False
-        return True
+            return 0
 
-    def _append_alone(self, one: _Prepared) -> SynthiansMemoryError | None:
+    def _append_alone(self, one: _Prepared) -> None:
         try:
             self._append_frames([one], deletes_only=one.batch.deletes_only)
         except SynthiansMemoryError as error:
+            self.note_journal_failure()
             one.batch.error = error
-        return one.batch.error
+            return
+        if one.batch.deletes_only:
+            # What an earlier batch of the group would have stored may not have been.
+            one.batch.outcomes[:] = [self._state.index.hash(o.key) is not None for o in one.batch.operations]
 
-    def _append_frames(self, prepared: list[_Prepared], *, deletes_only: bool) -> None:
+    def _append_frames(self, prepared: list[_Prepared], *, deletes_only: bool) -> int:
         journal = self._state.journal
         if journal is None:
             raise ReadOnlyError("the store is open read-only")
-        journal.append([[encode_record(r) for r in p.records] for p in prepared], deletes_only=deletes_only)
+        frames = [[encode_record(r) for r in p.records] for p in prepared]
+        return len(journal.append(frames, deletes_only=deletes_only))
 
     def note_journal_failure(self) -> bool:
         """Whether the journal has failed; the store is read-only from then on."""
@@ -381,8 +388,10 @@ class Committer:
         data = None if seen == (stat.size, stat.mtime_ns) else self._state.backend.read(path)
         if data is None:
             return
-        found = inspect(*key, data)
-        if found.entity is not None and found.hash not in known and (version is None or found.hash != version.hash):
+        computed = unseal(data)[1]
+        if computed in known or (version is not None and computed == version.hash):
+            return
+        if inspect(*key, data).entity is not None:
             self._quarantine(key, path, "a version written outside stood where an acknowledged one was written")
 
     def _quarantine(self, key: Key, path: str, reason: str) -> None:
@@ -392,7 +401,7 @@ class Committer:
 
     def retry_stuck(self) -> None:
         """Try again to apply what could not be written."""
-        for key, stuck in list(self._state.overlay.stuck.items()):
+        for key, stuck in self._state.overlay.pending():
             self.apply_file(key, stuck.version, stuck.known)
 
     def append_stuck_again(self) -> None:
@@ -401,7 +410,7 @@ class Committer:
         Raises:
             DiskError: that failed; the old sequence must not be passed.
         """
-        stuck = list(self._state.overlay.stuck.items())
+        stuck = self._state.overlay.pending()
         journal = self._state.journal
         if not stuck or journal is None:
             return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import orjson
 
@@ -39,6 +39,8 @@ class MemoryIndex:
     """
 
     name = "memory index"
+    log_share: ClassVar[float] = _LOG_SHARE
+    small_bytes: ClassVar[int] = _SMALL
 
     def __init__(self, backend: Backend, facts: Callable[[], dict[str, Any]], now: Callable[[], int]) -> None:
         self._backend = backend
@@ -121,9 +123,9 @@ class MemoryIndex:
         """As `View.snapshot_due`."""
         if not self._has_snapshot or self.snapshot_wanted:
             return True
-        if self._snapshot_bytes < _SMALL:
+        if self._snapshot_bytes < self.small_bytes:
             return bool(self._group)
-        return self._log.size > self._snapshot_bytes * _LOG_SHARE
+        return self._log.size > self._snapshot_bytes * self.log_share
 
     def persist(self) -> None:
         """As `View.persist`; a due snapshot takes the place of the log's group."""
@@ -174,7 +176,7 @@ class MemoryIndex:
             found = orjson.loads(data)
             for kind, member in _MEMBERS.items():
                 self.rows[kind] = {i: row_from_json(kind, row) for i, row in found[member].items()}
-            self.position = Position(found["metadata"]["epoch"], found["metadata"]["sequence"])
+            self.position = Position(str(found["metadata"]["epoch"]), int(found["metadata"]["sequence"]))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             self.rows = {"memory": {}, "assembly": {}}
             return f"{INDEX} is no memory index: {error}"

@@ -66,12 +66,15 @@ class Overlay:
     def hold(self, key: Key, stuck: Stuck) -> None:
         """Keep a change that could not be applied."""
         self.release(key)
-        self.stuck = {**self.stuck, key: stuck}
+        self.stuck[key] = stuck
         self.stuck_bytes += stuck.size
 
     def release(self, key: Key) -> None:
         """Forget the stuck change of `key`: it is applied, or superseded."""
-        old = self.stuck.get(key)
+        old = self.stuck.pop(key, None)
         if old is not None:
-            self.stuck = {k: v for k, v in self.stuck.items() if k != key}
             self.stuck_bytes -= old.size
+
+    def pending(self) -> list[tuple[Key, Stuck]]:
+        """What is stuck, in the order in which it got stuck; a copy, for any thread."""
+        return list(self.stuck.items())

@@ -17,7 +17,7 @@ from synthians_memory.codec import Version, encode
 from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.embedder import Embedder
 from synthians_memory.engine.commit import ABSENT, Absent, Expected, Operation
-from synthians_memory.engine.embedding_call import embed_texts
+from synthians_memory.engine.embedding_call import embed_query, require_embedder
 from synthians_memory.engine.ownership import Ownership
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.session import Session
@@ -28,13 +28,13 @@ from synthians_memory.engine.transfer import Importer, ImportOptions
 from synthians_memory.errors import (
     ChangedOutsideError,
     DamagedError,
-    InvalidTypeError,
     InvalidValueError,
     StoreClosedError,
     StoreFormatError,
     SynthiansMemoryError,
     UsageError,
 )
+from synthians_memory.json_values import checked_text
 from synthians_memory.layout import Kind, validate_id
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector, as_vector
 from synthians_memory.reports import Finding, ImportReport, RepairReport, SearchHit
@@ -89,13 +89,14 @@ class MemoryPersistence:
 
         Raises:
             InvalidTypeError, InvalidValueError: a setting is wrong or unknown.
+            EmbedderMismatchError: the embedder makes vectors of another length than `embedding_dimension`.
         """
         changes = dict(overrides)
         if storage_path is not None:
             changes["storage_path"] = os.fspath(storage_path)
         self.config = (config or StoreConfig()).with_overrides(**changes)
-        if embedder is not None and not isinstance(embedder, Embedder):
-            raise InvalidTypeError("the embedder lacks name, dimension or embed")
+        if embedder is not None:
+            require_embedder(embedder, self.config.embedding_dimension)
         self._metric_given = "metric" in overrides or config is not None
         self._read_only = read_only
         self._embedder = embedder
@@ -296,8 +297,8 @@ class MemoryPersistence:
             progress: called after each chunk with the report so far.
 
         Raises:
-            InvalidValueError: with stop_on_error, the line that cannot be stored; `chunk` below 1; or
-                `embed` without an embedder.
+            InvalidValueError: with stop_on_error, the line that cannot be stored; `chunk` below 1.
+            UsageError: `embed` without an embedder.
         """
         session = self._opened()
         if embed and self._embedder is None:
@@ -337,32 +338,39 @@ class MemoryPersistence:
             return await session.in_thread(lambda: session.store.search(vector, k, kind, where))
         if self._embedder is None:
             raise UsageError("a text was given and no embedder is set", hint="Pass embedder=, or search by a vector.")
-        embedder, text = self._embedder, query
-        return await session.in_thread(
-            lambda: session.store.search(as_vector(embed_texts(embedder, [text])[0], "query"), k, kind, where)
-        )
+        embedder, text = self._embedder, checked_text(query, "query")
+        embedded = await session.in_embedding_thread(lambda: embed_query(embedder, text))
+        return await session.in_thread(lambda: session.store.search(embedded, k, kind, where))
 
     # Care
 
-    async def verify_consistency(self, level: CheckLevel = "full") -> list[Finding]:
+    async def verify_consistency(
+        self, level: CheckLevel = "full", *, progress: Callable[[int, int], None] | None = None
+    ) -> list[Finding]:
         """Whatever is wrong with the store, as values; never writes.
 
         Args:
             level: "quick" compares names, sizes and times; "full" reads every byte.
+            progress: called in the thread that checks, with the number of files read by "full" so far, and in all.
         """
         session = self._opened()
         if level not in ("quick", "full", "off"):
             raise InvalidValueError(f"level is {level!r}", hint='Write "quick" or "full".')
-        return await session.in_thread(lambda: session.store.check(level))
+        return await session.in_thread(lambda: session.store.check(level, progress))
 
-    async def verify_and_repair_consistency(self, dry_run: bool = False) -> RepairReport:
+    async def verify_and_repair_consistency(
+        self, dry_run: bool = False, *, progress: Callable[[int, int], None] | None = None
+    ) -> RepairReport:
         """Check every byte and mend what is found; source that is in the way goes to quarantine.
 
         Args:
-            dry_run: change nothing, and say what would be done.
+            dry_run: change nothing, and say what would be done; a store that is open read-only will do.
+            progress: as in `verify_consistency`; a repair checks before and after.
         """
         session = self._opened()
-        return await session.in_writer(lambda: session.store.repair(dry_run=dry_run))
+        if dry_run:
+            return await session.in_thread(lambda: session.store.dry_repair(progress))
+        return await session.in_writer(lambda: session.store.repair(progress))
 
     async def adopt(self, entity_id: str, *, kind: Kind = "memory") -> Entity:
         """Take the file of one entity as it stands, whatever its hash line says; returns it as stored.

@@ -14,6 +14,8 @@ from synthians_memory.times import Clock, format_time, from_micros
 
 __all__ = ["Quarantine"]
 
+_NOTE = "reason.json"
+
 
 class Quarantine:
     """Sets files aside, each in a folder of its own with a note of where it came from and why."""
@@ -45,7 +47,8 @@ class Quarantine:
 
     def keep_beside(self, target: str, name: str, data: bytes) -> str:
         """Put `data` into the folder of an earlier `target`, under `name`; returns its path."""
-        path = f"{target.rpartition('/')[0]}/{name}"
+        folder, slash, moved = target.rpartition("/")
+        path = folder + slash + _beside(moved, name)
         write_whole(self._backend, path, [data])
         return path
 
@@ -58,6 +61,11 @@ class Quarantine:
             micros += 1
             stamp = stamp_of(from_micros(micros))
         note = {"path": path, "folder": folder, "reason": reason, "time": format_time(from_micros(micros))}
-        write_whole(self._backend, quarantine_path(stamp, "reason.json"), [orjson.dumps(note) + b"\n"])
+        write_whole(self._backend, quarantine_path(stamp, _beside(name, _NOTE)), [orjson.dumps(note) + b"\n"])
         self._backend.sync_folder(QUARANTINE)
         return quarantine_path(stamp, name)
+
+
+def _beside(moved: str, name: str) -> str:
+    """`name`, or another one where what was moved is itself called so: the file of the id "reason", say."""
+    return name if name != moved else f"of_{name}"

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from synthians_memory.codec import inspect, sealed_version
-from synthians_memory.engine.index import MemoryIndex, Rows
+from synthians_memory.engine.foreign_files import inspect_for
+from synthians_memory.engine.index import Rows
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.rows import embedding_hash_of, pack_change, stat_of
 from synthians_memory.engine.state import StoreState
@@ -31,12 +32,13 @@ def entity_files(backend: Backend, kind: Kind) -> Iterator[tuple[str, EntryStat]
             yield entity_id, stat
 
 
-def rebuild_index(backend: Backend, index: MemoryIndex) -> None:
-    """Fill `index` with a row for every sealed, valid entity file.
+def rebuild_index(state: StoreState) -> None:
+    """Fill the memory index with a row for every sealed, valid entity file.
 
     What it held before serves as a hint: a file of the same size and time is taken to hold the same
     version. Files that are not sealed are left to check. Raises DiskError.
     """
+    backend, index = state.backend, state.index
     hint: Rows = index.rows
     index.rows = {"memory": {}, "assembly": {}}
     for kind in _KINDS:
@@ -47,15 +49,15 @@ def rebuild_index(backend: Backend, index: MemoryIndex) -> None:
         for entity_id, stat in entity_files(backend, kind):
             hinted = hint[kind].get(entity_id)
             known = hinted is not None and stat_of(hinted) == (stat.size, stat.mtime_ns)
-            row = hinted if known else _read_row(backend, (kind, entity_id), stat)
+            row = hinted if known else _read_row(state, (kind, entity_id), stat)
             if row is not None:
                 index.put_row((kind, entity_id), row)
     index.forget_files()
 
 
-def _read_row(backend: Backend, key: Key, stat: EntryStat) -> bytes | None:
-    data = backend.read(entity_path(*key))
-    if data is None or inspect(*key, data).state != "sealed":
+def _read_row(state: StoreState, key: Key, stat: EntryStat) -> bytes | None:
+    data = state.backend.read(entity_path(*key))
+    if data is None or inspect_for(state, key, data).state != "sealed":
         return None
     return pack_change(describe(sealed_version(key[0], data))._replace(stat=stat))
 

@@ -27,7 +27,7 @@ from synthians_memory.engine.replay import gather, replay, show
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import Superblock, load_superblock, store_superblock
 from synthians_memory.engine.vectors import VectorView
-from synthians_memory.engine.view import Position
+from synthians_memory.engine.view import NOWHERE, Position
 from synthians_memory.errors import DamagedViewError, DiskError, NotAStoreError
 from synthians_memory.layout import (
     INDEX,
@@ -79,7 +79,7 @@ def open_for_writing(
         DiskError: something could not be read or written; nothing was lost by it.
     """
     notes: list[Finding] = []
-    superblock = _superblock(backend, notes)
+    superblock = _superblock(backend, notes, Quarantine(backend, clock))
     if superblock is None:
         superblock = _initialise(backend, config, clock, new_id)
     _make_folders(backend)
@@ -89,9 +89,12 @@ def open_for_writing(
     _set_journal_aside(state, contents)
     index_trusted = _load_index(state, contents)
     vectors_trusted = _load_vectors(state, contents)
+    if not vectors_trusted:
+        # A log goes on from where its snapshot stands in the journal; here that is nowhere.
+        state.vectors.forget_files()
     committer = Committer(state)
     if not index_trusted:
-        rebuild_index(backend, state.index)
+        rebuild_index(state)
     replay(state, committer, gather(contents.entries))
     if contents.newest is None:
         # Nothing says how far the journal had come: its numbers start a new life. Frames that still
@@ -114,7 +117,7 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
         UnsupportedFormatError, DiskError: as `open_for_writing`.
     """
     notes: list[Finding] = []
-    superblock = _superblock(backend, notes, write=False)
+    superblock = _superblock(backend, notes, None)
     if superblock is None:
         raise NotAStoreError(
             f"{backend.location} holds no store", path=SUPERBLOCK, hint="Give the path of a store, or make one first."
@@ -135,13 +138,16 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
 def _read_beside_writer(state: StoreState) -> JournalContents:
     """Index and journal that fit each other: a checkpoint may fall between the two, so it is tried again."""
     identity = (state.superblock.store_id, state.superblock.epoch)
+    problem = ""
     for _ in range(_MOST_ATTEMPTS):
         problem = state.index.load()
         contents = read_journal(state.backend, identity)
         if not problem and _reaches(state.index.position, state.superblock.epoch, contents):
             return contents
-    rebuild_index(state.backend, state.index)
-    return read_journal(state.backend, identity)
+    contents = read_journal(state.backend, identity)
+    _note_index(state, contents, problem)
+    rebuild_index(state)
+    return contents
 
 
 def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: Superblock) -> StoreState:
@@ -169,8 +175,14 @@ def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: 
 # The superblock
 
 
-def _superblock(backend: Backend, notes: list[Finding], *, write: bool = True) -> Superblock | None:
-    """The superblock, rebuilt where it is lost; None for an empty directory."""
+def _superblock(backend: Backend, notes: list[Finding], quarantine: Quarantine | None) -> Superblock | None:
+    """The superblock, rebuilt where it is lost; None for an empty directory.
+
+    Args:
+        backend: the store.
+        notes: grows by what was done.
+        quarantine: takes a damaged one; without it nothing is written.
+    """
     problem = f"{SUPERBLOCK} is missing"
     try:
         found = load_superblock(backend)
@@ -181,7 +193,9 @@ def _superblock(backend: Backend, notes: list[Finding], *, write: bool = True) -
     rebuilt = _superblock_from_copies(backend)
     if rebuilt is not None:
         notes.append(Finding("superblock_damaged", f"{problem}; it was rebuilt from its copies", SUPERBLOCK))
-        if write:
+        if quarantine is not None:
+            if backend.stat(SUPERBLOCK) is not None:
+                quarantine.move(SUPERBLOCK, problem)
             store_superblock(backend, rebuilt)
         return rebuilt
     _require_empty(backend, problem)
@@ -303,23 +317,31 @@ def _journal_of(
 def _load_index(state: StoreState, contents: JournalContents) -> bool:
     """Whether the memory index on disk can be trusted; where not, it is a hint for its rebuild."""
     problem = state.index.load()
-    if not problem and not _reaches(state.index.position, state.superblock.epoch, contents):
-        problem = f"{INDEX} does not reach what the journal says was checkpointed, or is ahead of the journal"
-    if problem and contents.highest_sequence:
+    if not problem and _reaches(state.index.position, state.superblock.epoch, contents):
+        return True
+    _note_index(state, contents, problem)
+    return False
+
+
+def _note_index(state: StoreState, contents: JournalContents, problem: str) -> None:
+    if contents.highest_sequence:
+        problem = problem or f"{INDEX} does not reach what was checkpointed, or is ahead of the journal"
         state.notes.append(Finding("index_damaged", f"{problem}; it was rebuilt from the entity files", INDEX))
-    return not problem
 
 
 def _load_vectors(state: StoreState, contents: JournalContents) -> bool:
     """Whether the vector index on disk can be trusted; where not, it is reconciled by id and hash."""
     problem = state.vectors.load()
+    reaches = _reaches(state.vectors.position, state.superblock.epoch, contents)
+    if not problem and not reaches and contents.highest_sequence and state.vectors.position != NOWHERE:
+        problem = f"{MAPPING} does not reach what was checkpointed, or is ahead of the journal"
     if problem:
         state.notes.append(Finding("vectors_damaged", f"{problem}; it was rebuilt from the entity files", MAPPING))
         return False
     if state.superblock.embedding_dimension is None and state.vectors.dimension is None:
         # Before the first vector there are no files to trust or to distrust.
         return True
-    return _reaches(state.vectors.position, state.superblock.epoch, contents)
+    return reaches
 
 
 def _reaches(position: Position, epoch: str, contents: JournalContents) -> bool:
@@ -329,7 +351,11 @@ def _reaches(position: Position, epoch: str, contents: JournalContents) -> bool:
 
 def _catch_up(state: StoreState, contents: JournalContents, trusted: bool) -> None:
     wrong = reconcile_vectors(state)
-    if wrong and trusted and not contents.damage:
+    if not trusted:
+        # A log that does not reach, or is of another epoch, is not gone on with.
+        state.vectors.forget_files()
+    known = any(note.code == "vectors_damaged" for note in state.notes)
+    if wrong and not known and not contents.damage:
         message = f"{wrong} vectors did not belong to the acknowledged embeddings; they were indexed anew"
         state.notes.append(Finding("vectors_damaged", message, MAPPING))
     if state.superblock.embedding_dimension is None and state.vectors.dimension is not None:
@@ -344,6 +370,8 @@ def _settle(state: StoreState, contents: JournalContents, checkpointer: Checkpoi
     untouched = clean and not contents.entries and not contents.damage and not state.overlay.stuck
     if not (untouched and contents.newest is not None and not contents.torn):
         _sync_segments(state.backend, contents)
+        # Behind a new header what was cut or damaged no longer counts, and is set aside once.
+        checkpointer.wanted = bool(contents.torn or contents.damage)
         try:
             checkpointer.run()
         except DiskError as error:

@@ -11,29 +11,35 @@ from typing import Final, Literal
 
 import orjson
 
-from synthians_memory.codec import Inspection, Version, encode, inspect, sealed_version
-from synthians_memory.engine.check import check
+from synthians_memory.codec import Inspection, Version, encode, sealed_version, version_of
+from synthians_memory.engine.check import Progress, check
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer, Operation
 from synthians_memory.engine.documents import read_document, write_document
+from synthians_memory.engine.foreign_files import inspect_for
 from synthians_memory.engine.rebuild import vector_change
-from synthians_memory.engine.records import Key
+from synthians_memory.engine.records import Key, decode_record
 from synthians_memory.engine.salvage import salvage
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import store_superblock
-from synthians_memory.errors import DamagedFileError, DamagedViewError, DiskError, EntityNotFoundError
+from synthians_memory.errors import (
+    BatchTooLargeError,
+    DamagedFileError,
+    DamagedViewError,
+    DiskError,
+    EntityNotFoundError,
+    OverloadedError,
+)
 from synthians_memory.layout import QUARANTINE, REPAIR_PLAN, SUPERBLOCK, Kind, entity_path, is_scratch
 from synthians_memory.reports import Finding, RepairReport
+from synthians_memory.storage.segment import read_journal
 
-__all__ = ["Repairer", "Step"]
+__all__ = ["Planner", "Repairer", "Step"]
 
 Action = Literal[
     "adopt", "restore", "set_aside", "forget", "index_vector", "write_views", "rebuild_vectors", "write_superblock",
     "remove_scratch", "write_pending", "copy_journal",
 ]  # fmt: skip
-
-_FEW: Final = 10
-_SHARE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,77 @@ _SENTENCES: Final[dict[Action, str]] = {
 }
 
 
+class Planner:
+    """Turns findings into steps; reads the state only, and changes nothing."""
+
+    def __init__(self, state: StoreState) -> None:
+        self._state = state
+        self._retained: dict[Key, bytes] | None = None
+
+    def dry_run(self, findings: Sequence[Finding]) -> RepairReport:
+        """What a repair by hand would do about `findings`."""
+        steps = self.plan(findings, automatic=False)
+        return RepairReport(tuple(findings), tuple(s.sentence() for s in steps), tuple(findings), dry_run=True)
+
+    def plan(self, findings: Iterable[Finding], *, automatic: bool) -> list[Step]:
+        """The steps that mend what `findings` name, each once; `automatic` as in `Repairer.repair`."""
+        steps: dict[Step, None] = {}
+        for finding in findings:
+            for action in self._actions(finding, automatic=automatic):
+                steps[Step(action, finding.path, finding.kind, finding.entity_id)] = None
+        return list(steps)
+
+    def _actions(self, finding: Finding, *, automatic: bool) -> tuple[Action, ...]:
+        if finding.code in ("file_damaged", "file_undecodable", "not_a_file", "file_missing"):
+            return self._file_actions(finding, automatic=automatic)
+        return _ACTIONS.get(finding.code, ())
+
+    def _file_actions(self, finding: Finding, *, automatic: bool) -> tuple[Action, ...]:
+        key = _key_of(finding.kind, finding.entity_id)
+        indexed = self._state.index.hash(key) is not None
+        missing = finding.code == "file_missing"
+        if indexed and self.acknowledged(key) is not None:
+            return ("restore",) if missing else ("set_aside", "restore")
+        if missing:
+            return ("forget",)
+        if automatic and finding.code != "not_a_file":
+            return ()
+        return ("set_aside", "forget") if indexed else ("set_aside",)
+
+    def refusal(self, steps: Iterable[Step]) -> Finding | None:
+        """Why `steps` are not to be taken unwatched; None where they may be."""
+        dropped = len({(step.kind, step.entity_id) for step in steps if step.action in ("forget", "set_aside")})
+        if dropped <= self._state.most_dropped:
+            return None
+        message = f"a repair at open would have dropped or set aside {dropped} entities, so it did nothing"
+        return Finding("repair_refused", message)
+
+    def acknowledged(self, key: Key) -> Version | None:
+        """The acknowledged version, where it is still to be had without its file."""
+        decided, version = self._state.overlay.get(key)
+        if decided:
+            return version
+        wanted = self._state.index.row(key)
+        if wanted is None:
+            return None
+        cached = self._state.cache.get(key)
+        if cached is not None and cached[0] == wanted.hash:
+            version = encode(cached[1]).stamp(wanted.updated_micros)
+            if version.hash == wanted.hash:
+                return version
+        data = self._in_journal().get(key)
+        return sealed_version(key[0], data) if data is not None and version_of(data) == wanted.hash else None
+
+    def _in_journal(self) -> dict[Key, bytes]:
+        """The last version of each entity in the retained frames; read once."""
+        if self._retained is None:
+            identity = (self._state.superblock.store_id, self._state.superblock.epoch)
+            entries = read_journal(self._state.backend, identity).entries
+            records = (decode_record(body) for entry in entries for body in entry.records)
+            self._retained = {record.key: record.data for record in records if record.data is not None}
+        return self._retained
+
+
 class Repairer:
     """Mends one open store; used by the writer."""
 
@@ -78,6 +155,7 @@ class Repairer:
         self._state = state
         self._committer = committer
         self._checkpointer = checkpointer
+        self._planner = Planner(state)
         self._quarantined: list[str] = []
         self._steps: dict[Action, Callable[[Step], None]] = {
             "adopt": self._adopt_step,
@@ -93,14 +171,14 @@ class Repairer:
             "copy_journal": self._copy_journal,
         }
 
-    def repair(self, findings: Sequence[Finding], *, automatic: bool, dry_run: bool = False) -> RepairReport:
+    def repair(self, findings: Sequence[Finding], *, automatic: bool, progress: Progress | None = None) -> RepairReport:
         """Mend what `findings` name.
 
         Args:
             findings: what check found.
             automatic: at open nobody watches: a damaged file that cannot be restored is left in place,
                 and a plan that would drop or set aside more than max(10, 1 %) of the entities is not begun.
-            dry_run: change nothing, and say what would be done.
+            progress: as in `check`, of the check afterwards.
 
         Returns:
             What was done, and what a new check still finds.
@@ -108,15 +186,15 @@ class Repairer:
         Raises:
             DiskError: a step failed; the plan is saved and gone on with at the next open or repair.
         """
-        steps = self._plan(findings, automatic=automatic)
-        refused = automatic and self._drops_too_much(steps)
-        if dry_run or refused:
-            remaining = (*findings, *self._refusal(steps)) if refused else tuple(findings)
-            return RepairReport(tuple(findings), tuple(s.sentence() for s in steps), remaining, dry_run=dry_run)
+        steps = self._planner.plan(findings, automatic=automatic)
+        refusal = self._planner.refusal(steps) if automatic else None
+        if refusal is not None:
+            return RepairReport(tuple(findings), remaining=(*findings, refusal))
         if steps:
             self._save(steps)
             self._take(steps)
-        remaining = tuple(check(self._state, "full" if not automatic else "quick"))
+        level = self._state.config.startup_check if automatic else "full"
+        remaining = tuple(check(self._state, level, progress))
         done = tuple(step.sentence() for step in steps)
         return RepairReport(tuple(findings), done, remaining, tuple(self._quarantined))
 
@@ -144,7 +222,7 @@ class Repairer:
         data = self._state.backend.read(path)
         if data is None:
             raise EntityNotFoundError(f"{path} does not exist", path=path, hint="Give the id of an existing file.")
-        found = inspect(*key, data)
+        found = inspect_for(self._state, key, data)
         if found.entity is None:
             raise DamagedFileError(
                 f"{path} cannot be adopted: {found.reason}", path=path, hint="Correct the file, then adopt it again."
@@ -152,42 +230,6 @@ class Repairer:
         version = self._adopt(key, found)
         self._checkpointer.run()
         return version
-
-    # Planning
-
-    def _plan(self, findings: Iterable[Finding], *, automatic: bool) -> list[Step]:
-        steps: dict[Step, None] = {}
-        for finding in findings:
-            for action in self._actions(finding, automatic=automatic):
-                steps[Step(action, finding.path, finding.kind, finding.entity_id)] = None
-        return list(steps)
-
-    def _actions(self, finding: Finding, *, automatic: bool) -> tuple[Action, ...]:
-        if finding.code in ("file_damaged", "file_undecodable", "not_a_file", "file_missing"):
-            return self._file_actions(finding, automatic=automatic)
-        return _ACTIONS.get(finding.code, ())
-
-    def _file_actions(self, finding: Finding, *, automatic: bool) -> tuple[Action, ...]:
-        key = _key_of(finding.kind, finding.entity_id)
-        indexed = self._state.index.hash(key) is not None
-        missing = finding.code == "file_missing"
-        if indexed and self._acknowledged(key) is not None:
-            return ("restore",) if missing else ("set_aside", "restore")
-        if missing:
-            return ("forget",)
-        if automatic and finding.code != "not_a_file":
-            return ()
-        return ("set_aside", "forget") if indexed else ("set_aside",)
-
-    def _drops_too_much(self, steps: Iterable[Step]) -> bool:
-        dropped = sum(step.action in ("forget", "set_aside") for step in steps)
-        entities = self._state.index.count("memory") + self._state.index.count("assembly")
-        return dropped > max(_FEW, entities * _SHARE)
-
-    def _refusal(self, steps: Sequence[Step]) -> tuple[Finding, ...]:
-        dropped = sum(step.action in ("forget", "set_aside") for step in steps)
-        message = f"a repair at open would have dropped or set aside {dropped} entities, so it did nothing"
-        return (Finding("repair_refused", message),)
 
     def _save(self, steps: Sequence[Step]) -> None:
         self._state.backend.make_folder(QUARANTINE)
@@ -206,28 +248,21 @@ class Repairer:
         self._checkpointer.run()
         self._drop_plan()
 
-    def _acknowledged(self, key: Key) -> Version | None:
-        """The acknowledged version, where it is still to be had without its file."""
-        decided, version = self._state.overlay.get(key)
-        if decided:
-            return version
-        cached = self._state.cache.get(key)
-        wanted = self._state.index.row(key)
-        if cached is None or wanted is None or cached[0] != wanted.hash:
-            return None
-        version = encode(cached[1]).stamp(wanted.updated_micros)
-        return version if version.hash == wanted.hash else None
-
     def _inspect(self, key: Key) -> Inspection | None:
         stat = self._state.backend.stat(entity_path(*key))
         data = self._state.backend.read(entity_path(*key)) if stat is not None and stat.kind == "file" else None
-        return inspect(*key, data) if data is not None else None
+        return inspect_for(self._state, key, data) if data is not None else None
 
     def _adopt_step(self, step: Step) -> None:
         key = _key_of(step.kind, step.entity_id)
         found = self._inspect(key)
-        if found is not None and found.state != "damaged":
+        if found is None or found.state == "damaged":
+            return
+        try:
             self._adopt(key, found)
+        except (BatchTooLargeError, OverloadedError) as error:
+            # The file stays in place, and the check afterwards names it again.
+            self._state.last_error = str(error)
 
     def _adopt(self, key: Key, found: Inspection) -> Version:
         if found.entity is None:
@@ -252,7 +287,7 @@ class Repairer:
 
     def _restore(self, step: Step) -> None:
         key = _key_of(step.kind, step.entity_id)
-        version = self._acknowledged(key)
+        version = self._planner.acknowledged(key)
         if version is not None and not self._committer.apply_file(key, version, frozenset()):
             raise DiskError(f"cannot write {step.path}: {self._state.last_error}", path=step.path)
 

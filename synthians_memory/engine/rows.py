@@ -12,7 +12,7 @@ import orjson
 
 from synthians_memory.codec import content_hash_text
 from synthians_memory.engine.view import Change
-from synthians_memory.errors import InvalidTypeError
+from synthians_memory.errors import InvalidTypeError, InvalidValueError
 from synthians_memory.layout import Kind, entity_path
 from synthians_memory.models import MemoryAssembly, MemoryEntry
 from synthians_memory.times import format_time, from_micros, parse_time, to_micros
@@ -129,15 +129,18 @@ def row_json(kind: Kind, entity_id: str, packed: bytes) -> bytes:
 
 
 def row_from_json(kind: Kind, found: dict[str, Any]) -> bytes:
-    """The packed row of a verified document's value; KeyError or ValueError where it is none."""
+    """The packed row of a verified document's value; KeyError, TypeError or ValueError where it is none."""
     embedding_hash = found["embedding_hash"]
-    return _ROW.pack(
-        to_micros(parse_time(found["created_at"])),
-        to_micros(parse_time(found["updated_at"])),
-        found["quickrecal_score"] if kind == "memory" else 0.0,
-        bytes.fromhex(found["content_hash"][7:]),
-        bytes.fromhex(embedding_hash) if embedding_hash else _NO_VECTOR,
-        found["size"],
-        found["mtime_ns"],
-        found["member_count"] if kind == "assembly" else -1,
-    )
+    try:
+        return _ROW.pack(
+            to_micros(parse_time(found["created_at"])),
+            to_micros(parse_time(found["updated_at"])),
+            found["quickrecal_score"] if kind == "memory" else 0.0,
+            bytes.fromhex(found["content_hash"][7:]),
+            bytes.fromhex(embedding_hash) if embedding_hash else _NO_VECTOR,
+            found["size"],
+            found["mtime_ns"],
+            found["member_count"] if kind == "assembly" else -1,
+        )
+    except struct.error as error:
+        raise InvalidValueError(f"a row of the memory index does not fit: {error}") from error

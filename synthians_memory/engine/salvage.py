@@ -5,10 +5,6 @@ It is not repair: what it returns is put beside the damaged file for a person, n
 
 from __future__ import annotations
 
-from typing import Any
-
-import orjson
-
 from synthians_memory.errors import InvalidValueError
 from synthians_memory.json_values import parse_strict
 
@@ -18,9 +14,10 @@ __all__ = ["salvage"]
 def salvage(data: bytes) -> bytes | None:
     """The top-level fields of `data` that parse on their own, as JSON with one a line; None for none.
 
-    Entity files have one top-level field per line, so damage is confined to the lines it hit.
+    Entity files have one top-level field per line, so damage is confined to the lines it hit. The lines
+    are kept as they stand: a value that no entity may have is still the person's to look at.
     """
-    found: dict[str, Any] = {}
+    found: dict[tuple[str, ...], bytes] = {}
     for line in data.split(b"\n"):
         text = line.strip().rstrip(b",")
         if not text.startswith(b'"'):
@@ -29,7 +26,8 @@ def salvage(data: bytes) -> bytes | None:
             fields = parse_strict(b"{" + text + b"}", "line")
         except InvalidValueError:
             continue
-        found.update({name: value for name, value in fields.items() if name != "content_hash"})
+        if "content_hash" not in fields:
+            found[tuple(fields)] = b"  " + text
     if not found:
         return None
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n"
+    return b"{\n" + b",\n".join(found.values()) + b"\n}\n"

@@ -39,6 +39,8 @@ class Session:
         self.store = store
         self._ownership = ownership
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="synthians-read")
+        # A slow embedder must not keep loads waiting, and is called by one thread at a time.
+        self._embedding = ThreadPoolExecutor(1, thread_name_prefix="synthians-embed")
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._turns: deque[asyncio.Future[None]] = deque()
         self._queued_bytes = 0
@@ -55,6 +57,10 @@ class Session:
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run something that may wait for the disk, off the event loop."""
         return await self._ownership.loop.run_in_executor(self._readers, function)
+
+    async def in_embedding_thread(self, function: Callable[[], T]) -> T:
+        """Run something that calls the embedder, off the event loop, one after the other."""
+        return await self._ownership.loop.run_in_executor(self._embedding, function)
 
     async def load(self, key: Key) -> Entity | None:
         """As `Store.load`; without a thread where no file is needed."""
@@ -143,3 +149,4 @@ class Session:
                 await self.in_thread(self.store.release)
         finally:
             self._readers.shutdown(wait=False)
+            self._embedding.shutdown(wait=False)

@@ -33,6 +33,8 @@ __all__ = ["Counters", "StoreState"]
 
 _MOST_NOTES = 1000
 _MOST_ATTEMPTS = 8
+_FEW = 10
+_SHARE = 0.01
 
 
 @dataclass(slots=True)
@@ -83,6 +85,11 @@ class StoreState:
     read_only_reason: str = ""
     last_error: str = ""
     opened_micros: int = 0
+
+    @property
+    def most_dropped(self) -> float:
+        """How many entities may be dropped or set aside while nobody watches."""
+        return max(_FEW, _SHARE * (self.index.count("memory") + self.index.count("assembly")))
 
     def position(self, sequence: int) -> Position:
         """`sequence` in the present epoch."""

@@ -5,18 +5,19 @@ It is not the asynchronous facade (`persistence`) and starts no thread.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from synthians_memory.codec import Version
 from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.engine.attributes import checked_where
-from synthians_memory.engine.check import check
+from synthians_memory.engine.check import Progress, check
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.recovery import OpenedStore, open_for_reading, open_for_writing
-from synthians_memory.engine.repair import Repairer
+from synthians_memory.engine.repair import Planner, Repairer
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import require_compatible
 from synthians_memory.errors import (
@@ -52,6 +53,7 @@ class Store:
         self._committer = opened.committer
         self._checkpointer = opened.checkpointer
         self._lock = lock
+        self._refreshing = threading.Lock()
 
     @classmethod
     def open(
@@ -166,9 +168,13 @@ class Store:
         except (DamagedError, ChangedOutsideError):
             return None
 
-    def check(self, level: CheckLevel) -> list[Finding]:
+    def check(self, level: CheckLevel, progress: Progress | None = None) -> list[Finding]:
         """As `check.check`."""
-        return check(self.state, level)
+        return check(self.state, level, progress)
+
+    def dry_repair(self, progress: Progress | None = None) -> RepairReport:
+        """What `repair` would do; changes nothing. Raises DiskError."""
+        return Planner(self.state).dry_run(check(self.state, "full", progress))
 
     def refresh(self) -> None:
         """Move a read-only store on to what the writer has acknowledged; nothing for a writer.
@@ -176,9 +182,11 @@ class Store:
         Raises:
             StoreFormatError, DiskError: as `open`.
         """
-        old = self.state
-        if old.journal is not None:
-            return
+        if self.state.journal is None:
+            with self._refreshing:
+                self._move_on(self.state)
+
+    def _move_on(self, old: StoreState) -> None:
         lock = _reader_lock(old.backend)
         try:
             self.state = open_for_reading(old.backend, old.config, old.clock).state
@@ -228,13 +236,16 @@ class Store:
     def _repairer(self) -> Repairer:
         return Repairer(self.state, *self._writable())
 
-    def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Check every byte and mend what is found; raises DiskError."""
+    def repair(self, progress: Progress | None = None) -> RepairReport:
+        """Check every byte and mend what is found; `progress` is of the check before and the one after.
+
+        Raises:
+            DiskError: something could not be read or written.
+        """
         repairer = self._repairer()
-        if not dry_run:
-            self.state.read_only_reason = "" if self._is_sound() else self.state.read_only_reason
-            repairer.resume()
-        return repairer.repair(check(self.state, "full"), automatic=False, dry_run=dry_run)
+        self.state.read_only_reason = "" if self._is_sound() else self.state.read_only_reason
+        repairer.resume()
+        return repairer.repair(check(self.state, "full", progress), automatic=False, progress=progress)
 
     def _is_sound(self) -> bool:
         journal = self.state.journal

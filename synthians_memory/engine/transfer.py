@@ -96,7 +96,8 @@ class Importer:
         return self._report
 
     async def _store(self, lines: Sequence[tuple[int, bytes]]) -> None:
-        chunk = await self._session.in_thread(lambda: self._prepare(lines))
+        run = self._session.in_thread if self._options.embedder is None else self._session.in_embedding_thread
+        chunk = await run(lambda: self._prepare(lines))
         await self._session.commit(chunk.operations)
         report = self._report
         self._report = replace(

@@ -9,7 +9,7 @@ import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import orjson
@@ -104,6 +104,8 @@ class VectorView:
     """
 
     name = "vector index"
+    log_share: ClassVar[float] = _LOG_SHARE
+    small_bytes: ClassVar[int] = _SMALL
 
     def __init__(self, backend: Backend, store_id: str, metric: Metric, dimension: int | None) -> None:
         self._backend = backend
@@ -275,9 +277,9 @@ class VectorView:
         """As `View.snapshot_due`."""
         if not self._has_snapshot:
             return True
-        if self._snapshot_bytes < _SMALL:
+        if self._snapshot_bytes < self.small_bytes:
             return bool(self._group)
-        return self._log.size > self._snapshot_bytes * _LOG_SHARE
+        return self._log.size > self._snapshot_bytes * self.log_share
 
     def persist(self) -> None:
         """As `View.persist`; a due snapshot takes the place of the log's group."""
@@ -389,7 +391,7 @@ class VectorView:
             return f"{MAPPING} does not match its content_hash"
         try:
             self._load_snapshot(orjson.loads(data))
-        except (DamagedViewError, KeyError, ValueError, TypeError) as error:
+        except (DamagedViewError, AttributeError, KeyError, ValueError, TypeError) as error:
             self.reset()
             return error.message if isinstance(error, DamagedViewError) else f"{MAPPING} is no mapping: {error}"
         return self._load_log()
@@ -408,8 +410,8 @@ class VectorView:
         self._split(index, counts)
         for kind, member in _MEMBERS.items():
             self._take_slots(kind, found[member])
-        self._next_vector_id = metadata["next_vector_id"]
-        self.position = self._frozen_position = Position(metadata["epoch"], metadata["sequence"])
+        self._next_vector_id = int(metadata["next_vector_id"])
+        self.position = self._frozen_position = Position(str(metadata["epoch"]), int(metadata["sequence"]))
         self._snapshot_bytes = metadata["faiss_bytes"]
         self._has_snapshot = True
 
@@ -439,7 +441,7 @@ class VectorView:
             return
         space = self._space(kind)
         for position, (entity_id, (vector_id, embedding_hash)) in enumerate(found.items()):
-            space.slots[entity_id] = Slot(vector_id, bytes.fromhex(embedding_hash), position)
+            space.slots[entity_id] = Slot(int(vector_id), bytes.fromhex(embedding_hash), position)
             space.ids.append(entity_id)
 
     def _load_log(self) -> str:

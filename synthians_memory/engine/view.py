@@ -6,14 +6,14 @@ It is not a view itself: `index` and `vectors` are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from synthians_memory.codec import Version
 from synthians_memory.engine.records import Key
 from synthians_memory.models import Entity
 from synthians_memory.storage.backend import EntryStat
 
-__all__ = ["Change", "Group", "Position", "View", "describe"]
+__all__ = ["NOWHERE", "Change", "Group", "Position", "View", "describe"]
 
 
 class Position(NamedTuple):
@@ -26,6 +26,10 @@ class Position(NamedTuple):
 
     epoch: str
     sequence: int
+
+
+# Of a view that has no files.
+NOWHERE: Final = Position("", 0)
 
 
 class Change(NamedTuple):

@@ -70,6 +70,8 @@ class Writer:
         self._now = store.state.clock.monotonic
         self._checkpoint_at: float | None = None
         self._force_at: float | None = None
+        # After a failed checkpoint the next one waits, however full the journal is.
+        self._not_before = self._now()
         self._closing: Future[None] = Future()
         self._gate = threading.Lock()
         self._ended = False
@@ -220,8 +222,10 @@ class Writer:
         if self._force_at is not None and now >= self._force_at:
             self._force_at = None
             self._guarded(self._store.flush)
+        if self._hardening is not None or now < self._not_before:
+            return
         full = journal.bytes_since_checkpoint >= self._store.state.config.checkpoint_bytes
-        if self._hardening is None and (full or (self._checkpoint_at is not None and now >= self._checkpoint_at)):
+        if full or (self._checkpoint_at is not None and now >= self._checkpoint_at):
             self._guarded(self._start_checkpoint)
 
     def _guarded(self, step: Callable[[], None]) -> None:
@@ -235,7 +239,7 @@ class Writer:
         state = self._store.state
         state.last_error = str(error)
         self._store.committer.note_journal_failure()
-        self._checkpoint_at = self._now() + state.config.checkpoint_interval
+        self._checkpoint_at = self._not_before = self._now() + state.config.checkpoint_interval
 
     # Checkpoints in the background
 

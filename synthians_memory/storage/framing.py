@@ -20,10 +20,12 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "FRAME_HEADER",
+    "RECORD_MAGIC",
     "BadRange",
     "Frame",
     "Salvage",
     "Scan",
+    "broken_bodies",
     "encode_frame",
     "frame_size",
     "pack_records",
@@ -38,9 +40,12 @@ _MAGIC: Final = b"SMF1"
 _HEADER: Final = struct.Struct("<4sIQqQII")
 _HEADER_CRC_AT: Final = _HEADER.size - 4
 FRAME_HEADER: Final = _HEADER.size
-_RECORD_MAGIC: Final = b"SMR1"
+RECORD_MAGIC: Final = b"SMR1"
 _RECORD: Final = struct.Struct("<4sII")
 _ALIGNMENT: Final = 8
+# Bounds on damaged bytes that look like records by the thousand: how often each byte is checked, and how many are named.
+_MOST_CHECKS: Final = 4
+_MOST_NAMED: Final = 4096
 
 
 class Frame(NamedTuple):
@@ -69,12 +74,14 @@ class BadRange(NamedTuple):
         offset, end: where.
         sequence: the number its header gives, where the header is intact; else None.
         payload: what stands where its payload belongs, where the header is intact; else empty.
+        synced_through: as in its header, where that is intact; else 0.
     """
 
     offset: int
     end: int
     sequence: int | None
     payload: bytes
+    synced_through: int = 0
 
 
 class Scan(NamedTuple):
@@ -156,17 +163,18 @@ def _frame_at(data: bytes, offset: int, header: _Header, salt: int) -> Frame | B
         return Frame(offset, end, header.sequence, header.wall_micros, header.synced_through, payload)
     # A torn or damaged frame may have swallowed its successors' place in the file: look inside it too.
     limit = min(offset + frame_size(header.length), len(data))
-    inner = _next_header(data, offset + _ALIGNMENT, salt)
-    end = min(limit, inner) if inner is not None else limit
-    return BadRange(offset, end, header.sequence, payload[: end - body])
+    inner = _next_header(data, body, salt, limit)
+    end = limit if inner is None else inner
+    return BadRange(offset, end, header.sequence, payload[: end - body], header.synced_through)
 
 
-def _next_header(data: bytes, offset: int, salt: int) -> int | None:
-    at = data.find(_MAGIC, offset)
+def _next_header(data: bytes, offset: int, salt: int, limit: int | None = None) -> int | None:
+    """Where the next intact frame header begins, before `limit`."""
+    at = data.find(_MAGIC, offset, limit)
     while at >= 0:
         if at % _ALIGNMENT == 0 and _header_at(data, at, salt) is not None:
             return at
-        at = data.find(_MAGIC, at + 1)
+        at = data.find(_MAGIC, at + 1, limit)
     return None
 
 
@@ -179,7 +187,7 @@ def pack_records(salt: int, sequence: int, bodies: Iterable[bytes]) -> bytes:
     own_salt = _record_salt(salt, sequence)
     parts: list[bytes] = []
     for body in bodies:
-        parts.append(_RECORD.pack(_RECORD_MAGIC, len(body), zlib.crc32(body, own_salt)))
+        parts.append(_RECORD.pack(RECORD_MAGIC, len(body), zlib.crc32(body, own_salt)))
         parts.append(body)
     return b"".join(parts)
 
@@ -208,7 +216,7 @@ class Salvage(NamedTuple):
 
     Attributes:
         intact: bodies whose own CRC is right, in order.
-        broken: what stands in the place of the others, for naming them; may be empty bytes.
+        broken: the stretches before, between and behind them, record headers included; none is empty.
     """
 
     intact: list[bytes]
@@ -216,34 +224,69 @@ class Salvage(NamedTuple):
 
 
 def salvage_records(salt: int, sequence: int, payload: bytes) -> Salvage:
-    """The records of a damaged frame that prove themselves, and the remains of the rest."""
+    """The records of a damaged frame that prove themselves, and the remains of the rest.
+
+    Takes time in proportion to the payload, whatever it holds: where too much of it only looks like
+    records, the rest counts as broken.
+    """
     own_salt = _record_salt(salt, sequence)
     salvage = Salvage([], [])
-    offset = 0
+    offset, allowance = 0, _MOST_CHECKS * len(payload)
     while offset < len(payload):
-        body = _record_at(payload, offset, own_salt)
+        at, body, allowance = _next_record(payload, offset, own_salt, allowance)
+        if at > offset:
+            salvage.broken.append(payload[offset:at])
         if body is not None:
             salvage.intact.append(body)
-            offset += _RECORD.size + len(body)
-            continue
-        following = _next_record(payload, offset + 1, own_salt)
-        salvage.broken.append(payload[offset + _RECORD.size : following])
-        offset = following
+            at += _RECORD.size + len(body)
+        offset = at
     return salvage
 
 
-def _record_at(payload: bytes, offset: int, salt: int) -> bytes | None:
-    if offset + _RECORD.size > len(payload):
-        return None
-    magic, length, crc = _RECORD.unpack_from(payload, offset)
-    body = payload[offset + _RECORD.size : offset + _RECORD.size + length]
-    if magic != _RECORD_MAGIC or len(body) != length or zlib.crc32(body, salt) != crc:
-        return None
-    return body
+def _next_record(payload: bytes, offset: int, salt: int, allowance: int) -> tuple[int, bytes | None, int]:
+    """Where the next intact record begins, its body, and how many bytes may still be checked in vain."""
+    at = payload.find(RECORD_MAGIC, offset)
+    while at >= 0 and allowance >= 0:
+        body, crc = _body_at(payload, at)
+        if body is not None and zlib.crc32(body, salt) == crc:
+            return at, body, allowance
+        allowance -= _RECORD.size if body is None else _RECORD.size + len(body)
+        at = payload.find(RECORD_MAGIC, at + 1)
+    return len(payload), None, allowance
 
 
-def _next_record(payload: bytes, offset: int, salt: int) -> int:
-    at = payload.find(_RECORD_MAGIC, offset)
-    while at >= 0 and _record_at(payload, at, salt) is None:
-        at = payload.find(_RECORD_MAGIC, at + 1)
-    return at if at >= 0 else len(payload)
+def _body_at(payload: bytes, offset: int) -> tuple[bytes | None, int]:
+    """What a record at `offset` says its body and its CRC are; no body where it would not fit."""
+    start = offset + _RECORD.size
+    if start > len(payload):
+        return None, 0
+    _, length, crc = _RECORD.unpack_from(payload, offset)
+    return (payload[start : start + length] if start + length <= len(payload) else None), crc
+
+
+def broken_bodies(stretch: bytes) -> list[bytes]:
+    """What stands where the bodies of broken records belong, for naming them: a guess, bounded in number.
+
+    Args:
+        stretch: as in `Salvage.broken`, or any bytes with records in them.
+    """
+    bodies: list[bytes] = []
+    offset = 0
+    while offset < len(stretch) and len(bodies) < _MOST_NAMED:
+        end = _end_of_broken(stretch, offset)
+        body = stretch[offset + _RECORD.size : end]
+        if body.strip(b"\0"):
+            bodies.append(body)
+        offset = end
+    return bodies
+
+
+def _end_of_broken(stretch: bytes, offset: int) -> int:
+    """Where its length leads, if that is the end or the next record; else the next magic."""
+    if stretch.startswith(RECORD_MAGIC, offset) and offset + _RECORD.size <= len(stretch):
+        _, length, _ = _RECORD.unpack_from(stretch, offset)
+        end: int = offset + _RECORD.size + length
+        if end == len(stretch) or stretch.startswith(RECORD_MAGIC, end):
+            return end
+    following = stretch.find(RECORD_MAGIC, offset + 1)
+    return following if following >= 0 else len(stretch)

@@ -6,9 +6,10 @@ It has never heard of a memory; reading it back is in `segment`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from itertools import accumulate
+from typing import Any, Final, NamedTuple
 
-from synthians_memory.errors import DiskError, JournalFailedError, UsageError
+from synthians_memory.errors import DiskError, JournalFailedError, SynthiansMemoryError, UsageError
 from synthians_memory.layout import JOURNAL, JOURNAL_RESERVE, scratch_path, segment_path
 from synthians_memory.storage.backend import Backend, WritableFile
 from synthians_memory.storage.framing import encode_frame, frame_size, pack_records, packed_size
@@ -23,6 +24,11 @@ _RESERVE_BYTES: Final = 64 * 1024
 _SPARE: Final = scratch_path(JOURNAL, "spare")
 _NEXT: Final = scratch_path(JOURNAL, "next")
 _ZEROS: Final = bytes(1024 * 1024)
+
+
+class _Blank(NamedTuple):
+    path: str
+    size: int
 
 
 class Journal:
@@ -78,6 +84,8 @@ class Journal:
         self._offset = 0
         self._limit = 0
         self.synced_through = last_counted
+        self._only_deletes = False
+        # Both stay until the file has its new name: `prepare_spare` makes neither again before.
         self._spare_bytes = 0
         self._since_checkpoint = 0
         reserve = backend.stat(JOURNAL_RESERVE)
@@ -111,10 +119,12 @@ class Journal:
 
         Args:
             batches: the record bodies of each frame.
-            deletes_only: they only free space, so the reserve may be used for them.
+            deletes_only: they only free space, so the reserve may be used for them; what else is
+                appended never goes there.
 
         Returns:
-            The sequence of each frame.
+            The sequence of each frame; of the first of them only, where no segment could be made for
+            the rest: nothing of the rest was written.
 
         Raises:
             DiskError: no segment could be made for the first of them; nothing was written, and later
@@ -122,30 +132,37 @@ class Journal:
             JournalFailedError: a write failed: the journal takes nothing any more.
         """
         self._refuse_if_failed()
-        sequences: list[int] = []
-        start = 0
         sizes = [frame_size(packed_size([len(body) for body in batch])) for batch in batches]
-        while start < len(batches):
-            if self._file is None or self._offset + sizes[start] > self._limit:
-                self._make_room(sizes[start], deletes_only, first=not sequences)
-            stop, total = start, 0
-            while stop < len(batches) and self._offset + total + sizes[stop] <= self._limit:
-                total += sizes[stop]
-                stop += 1
-            sequences += self._write(batches[start:stop])
-            start = stop
+        sequences: list[int] = []
+        while len(sequences) < len(batches):
+            start = len(sequences)
+            fitting = self._fitting(sizes[start:], deletes_only)
+            if fitting:
+                sequences += self._write(batches[start : start + fitting])
+            elif not self._make_room(sizes[start], deletes_only, needed=start == 0):
+                break
         return sequences
 
-    def _make_room(self, size: int, deletes_only: bool, *, first: bool) -> None:
+    def _fitting(self, sizes: Sequence[int], deletes_only: bool) -> int:
+        """How many frames of these sizes, from the first on, go into the segment in use."""
+        if self._file is None or (self._only_deletes and not deletes_only):
+            return 0
+        ends = accumulate(sizes, initial=self._offset)
+        return sum(end <= self._limit for end in ends) - 1
+
+    def _make_room(self, size: int, deletes_only: bool, *, needed: bool) -> bool:
+        """Go on in a new segment with room for a frame of `size` bytes; where `needed` raises what prevents it."""
+        before = self._size
+        if self._file is not None:
+            self._size = min(before * _GROWTH, self._segment_bytes)
         try:
             self.start_segment(self.checkpointed_through, size=size, deletes_only=deletes_only)
-        except JournalFailedError:
-            raise
-        except DiskError as error:
-            if first:
+        except DiskError:
+            self._size = before
+            if needed or self.failure is not None:
                 raise
-            # Part of the group is written, so its sequences are taken: this is a failed write.
-            raise self._fail("continue in a new segment", error) from error
+            return False
+        return True
 
     def _write(self, batches: Sequence[Sequence[bytes]]) -> list[int]:
         if self._file is None:
@@ -203,6 +220,10 @@ class Journal:
             JournalFailedError: the sync, or giving the new segment its name, failed.
         """
         self.sync()
+        self._go_on_in(self._blank(HEADER_BLOCK + size, deletes_only), checkpointed_through)
+
+    def _go_on_in(self, blank: _Blank, checkpointed_through: int) -> None:
+        """Give `blank` its header and its name, and use it; the segment in use is synced."""
         header = SegmentHeader(
             number=self._next_number,
             store_id=self._store_id,
@@ -212,48 +233,58 @@ class Journal:
             checkpointed_through=checkpointed_through,
             facts=self.facts,
         )
-        path, limit = self._blank(HEADER_BLOCK + size, deletes_only)
-        file = self._backend.open_existing(path)
         try:
-            file.write_at(0, header.encode())
-            file.sync()
-        except DiskError:
-            file.close()
-            raise
-        self._publish(path, header, file, limit)
-
-    def _publish(self, path: str, header: SegmentHeader, file: WritableFile, limit: int) -> None:
-        try:
-            self._backend.replace(path, segment_path(header.number))
-            self._backend.sync_folder(JOURNAL)
-        except DiskError as error:
-            file.close()
-            raise self._fail("name a new segment of", error) from error
+            file = self._with_header(blank.path, header)
+            self._publish(blank.path, header, file)
+        finally:
+            self._forget(blank.path)
         if self._file is not None:
             self._file.close()
             self._old[self._number] = self._last_counted
-        self._file, self._number, self._offset, self._limit = file, header.number, HEADER_BLOCK, limit
+        self._file, self._number, self._offset, self._limit = file, header.number, HEADER_BLOCK, blank.size
+        self._only_deletes = blank.path == JOURNAL_RESERVE
         self._salt = segment_salt(self._store_id, self._epoch, header.number)
         self._next_number += 1
         if header.checkpointed_through != self.checkpointed_through:
             self._since_checkpoint = 0
         self.checkpointed_through = header.checkpointed_through
 
-    def _blank(self, needed: int, deletes_only: bool) -> tuple[str, int]:
-        """A zero-filled scratch file of at least `needed` bytes, and its size."""
+    def _with_header(self, path: str, header: SegmentHeader) -> WritableFile:
+        file = self._backend.open_existing(path)
+        try:
+            file.write_at(0, header.encode())
+            file.sync()
+        except SynthiansMemoryError:
+            file.close()
+            raise
+        return file
+
+    def _publish(self, path: str, header: SegmentHeader, file: WritableFile) -> None:
+        try:
+            self._backend.replace(path, segment_path(header.number))
+            self._backend.sync_folder(JOURNAL)
+        except DiskError as error:
+            file.close()
+            raise self._fail("name a new segment of", error) from error
+
+    def _forget(self, path: str) -> None:
+        if path == _SPARE:
+            self._spare_bytes = 0
+        elif path == JOURNAL_RESERVE:
+            self._has_reserve = False
+
+    def _blank(self, needed: int, deletes_only: bool) -> _Blank:
+        """A zero-filled file of at least `needed` bytes, to become a segment."""
         if self._spare_bytes >= needed:
-            size, self._spare_bytes = self._spare_bytes, 0
-            return _SPARE, size
+            return _Blank(_SPARE, self._spare_bytes)
         try:
             size = max(needed, self._size)
             self._zero_fill(_NEXT, size)
         except DiskError:
             if deletes_only and self._has_reserve and needed <= _RESERVE_BYTES:
-                self._has_reserve = False
-                return JOURNAL_RESERVE, _RESERVE_BYTES
+                return _Blank(JOURNAL_RESERVE, _RESERVE_BYTES)
             raise
-        self._size = min(self._size * _GROWTH, self._segment_bytes)
-        return _NEXT, size
+        return _Blank(_NEXT, size)
 
     def _zero_fill(self, path: str, size: int) -> None:
         self._backend.unlink(path)
@@ -280,9 +311,9 @@ class Journal:
             self._zero_fill(JOURNAL_RESERVE, _RESERVE_BYTES)
             self._has_reserve = True
         if self._spare_bytes == 0 and self._offset > self._limit // 2:
-            self._zero_fill(_SPARE, self._size)
-            self._spare_bytes = self._size
-            self._size = min(self._size * _GROWTH, self._segment_bytes)
+            size = min(self._size * _GROWTH, self._segment_bytes)
+            self._zero_fill(_SPARE, size)
+            self._spare_bytes = size
 
     def leave_header(self) -> None:
         """After a checkpoint: go on in a segment that is a header only, where there is one to leave behind.
@@ -294,7 +325,7 @@ class Journal:
             self.start_segment(self.checkpointed_through)
 
     def drop(self) -> int:
-        """Unlink, oldest first, the old segments that `checkpointed_through` covers.
+        """Unlink, oldest first, the old segments that `checkpointed_through` covers; none before a new one is begun.
 
         Returns:
             How many were dropped.
@@ -302,6 +333,9 @@ class Journal:
         Raises:
             DiskError: one could not be unlinked; those before it are gone, which is harmless.
         """
+        if self._file is None:
+            # The last header alone says how far the checkpoint reaches.
+            return 0
         dropped = 0
         for number in sorted(self._old):
             if self._old[number] > self.checkpointed_through:

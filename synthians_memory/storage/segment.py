@@ -13,15 +13,28 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from synthians_memory.errors import InvalidValueError
 from synthians_memory.layout import JOURNAL, segment_number, segment_path
 from synthians_memory.storage.backend import Backend
-from synthians_memory.storage.framing import BadRange, Frame, Scan, salt_of, salvage_records, scan, unpack_records
+from synthians_memory.storage.framing import (
+    FRAME_HEADER,
+    RECORD_MAGIC,
+    BadRange,
+    Frame,
+    broken_bodies,
+    salt_of,
+    salvage_records,
+    scan,
+    unpack_records,
+)
 
 __all__ = [
     "HEADER_BLOCK",
@@ -37,7 +50,9 @@ __all__ = [
 HEADER_BLOCK: Final = 4096
 _PREFIX: Final = struct.Struct("<4sII")
 _MAGIC: Final = b"SMJ1"
+# How many numbers a bad range may have had that are tried on what it holds, and how often a record is tried in all.
 _MOST_GUESSES: Final = 64
+_MOST_TRIES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +77,15 @@ class SegmentHeader:
     facts: Mapping[str, Any]
 
     def encode(self) -> bytes:
-        """The header block."""
+        """The header block; InvalidValueError where the facts are too long for it."""
         text = orjson.dumps({**asdict(self), "facts": dict(self.facts)})
         block = _PREFIX.pack(_MAGIC, len(text), zlib.crc32(text)) + text
-        return block + bytes(HEADER_BLOCK - len(block))
+        if len(block) > HEADER_BLOCK:
+            raise InvalidValueError(
+                f"the facts of the store need {len(block)} bytes in a segment header, over {HEADER_BLOCK}",
+                hint="Give the store's embedder a shorter name.",
+            )
+        return block.ljust(HEADER_BLOCK, b"\0")
 
     @staticmethod
     def decode(data: bytes, number: int) -> SegmentHeader | None:
@@ -76,13 +96,25 @@ class SegmentHeader:
         text = data[_PREFIX.size : _PREFIX.size + length]
         if magic != _MAGIC or length > HEADER_BLOCK - _PREFIX.size or zlib.crc32(text) != crc:
             return None
-        found = orjson.loads(text)
-        if not found.keys() >= _HEADER_FIELDS or found["number"] != number:
+        try:
+            found = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            # The checksum of nothing is zero: a block of which only the magic was written passes until here.
             return None
-        return SegmentHeader(**{name: found[name] for name in _HEADER_FIELDS})
+        if not isinstance(found, dict) or any(type(found.get(key)) is not kind for key, kind in _HEADER_TYPES.items()):
+            return None
+        return SegmentHeader(**{key: found[key] for key in _HEADER_TYPES}) if found["number"] == number else None
 
 
-_HEADER_FIELDS: Final = frozenset(f.name for f in fields(SegmentHeader))
+_HEADER_TYPES: Final[Mapping[str, type]] = {
+    "number": int,
+    "store_id": str,
+    "epoch": str,
+    "first_sequence": int,
+    "last_sequence": int,
+    "checkpointed_through": int,
+    "facts": dict,
+}
 
 
 class JournalEntry(NamedTuple):
@@ -120,7 +152,8 @@ class JournalDamage(NamedTuple):
     Attributes:
         path: the segment.
         first, last: the sequences concerned.
-        remains: what stands in the place of lost records, for naming them.
+        remains: what stands in the place of lost records, for naming them; empty also where every
+            record could be saved.
     """
 
     path: str
@@ -138,6 +171,7 @@ class JournalContents:
         entries: what is to be replayed, by ascending sequence.
         torn, damage: see there.
         foreign: segments of another epoch or store.
+        headless: segments with frames of this epoch whose header is not intact; the frames count.
         unreadable: segments with neither an intact header nor a frame of this epoch.
         checkpointed_through: the highest value in an intact header; 0 without one.
         last_sequence: the last sequence that counts.
@@ -150,6 +184,7 @@ class JournalContents:
     torn: list[TornTail] = field(default_factory=list)
     damage: list[JournalDamage] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    headless: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     checkpointed_through: int = 0
     last_sequence: int = 0
@@ -171,9 +206,25 @@ def segment_salt(store_id: str, epoch: str, number: int) -> int:
 class _Segment(NamedTuple):
     number: int
     header: SegmentHeader | None
-    scan: Scan
+    parts: Sequence[Frame | BadRange]
+    end: int
     data: bytes
     salt: int
+
+    @property
+    def first_sequence(self) -> int | None:
+        """No frame at or above it in an older segment counts; None where nothing tells."""
+        if self.header is not None:
+            return self.header.first_sequence
+        # The older segments were durable before the first frame was written here, which says so, and the later say more.
+        return min((p.synced_through + 1 for p in self.parts if isinstance(p, Frame)), default=None)
+
+    @property
+    def last_before(self) -> int | None:
+        """The last frame that counts before this segment; None where nothing tells."""
+        if self.header is not None:
+            return self.header.last_sequence
+        return self.parts[0].synced_through if self.parts and isinstance(self.parts[0], Frame) else None
 
 
 def read_journal(backend: Backend, identity: tuple[str, str] | None) -> JournalContents:
@@ -202,9 +253,9 @@ def read_journal(backend: Backend, identity: tuple[str, str] | None) -> JournalC
 
 def _load_segments(backend: Backend, contents: JournalContents) -> dict[int, bytes]:
     raw: dict[int, bytes] = {}
-    numbers = [segment_number(name) for name, stat in backend.scan(JOURNAL) if stat.kind == "file"]
-    for number in sorted(n for n in numbers if n is not None):
-        data = backend.read(segment_path(number))
+    kinds = {segment_number(name): stat.kind for name, stat in backend.scan(JOURNAL)}
+    for number in sorted(n for n in kinds if n is not None):
+        data = backend.read(segment_path(number)) if kinds[number] == "file" else None
         if data is not None:
             raw[number] = data
         contents.highest_number = number
@@ -230,8 +281,41 @@ def _own_segments(
         if header is None and not any(isinstance(part, Frame) for part in found.parts):
             contents.unreadable.append(path)
             continue
-        own.append(_Segment(number, header, found, data, salt))
+        if header is None:
+            contents.headless.append(path)
+        own.append(_Segment(number, header, _in_order(found.parts), found.end, data, salt))
     return own
+
+
+def _in_order(parts: Sequence[Frame | BadRange]) -> Sequence[Frame | BadRange]:
+    """`parts` with every frame taken for a bad range that is not in the longest ascending run of numbers.
+
+    Numbers ascend as they are written: such a frame is a copy that the medium put in a wrong place.
+    """
+    numbered = [(part.sequence, index) for index, part in enumerate(parts) if part.sequence is not None]
+    if all(one < next_one for (one, _), (next_one, _) in pairwise(numbered)):
+        return parts
+    kept = _longest_ascending([sequence for sequence, _ in numbered])
+    misplaced = {index for place, (_, index) in enumerate(numbered) if place not in kept}
+    return [BadRange(p.offset, p.end, None, b"") if i in misplaced else p for i, p in enumerate(parts)]
+
+
+def _longest_ascending(numbers: Sequence[int]) -> set[int]:
+    """Indexes of a longest strictly ascending subsequence of `numbers`."""
+    tails: list[int] = []
+    tail_at: list[int] = []
+    before: list[int] = []
+    for index, number in enumerate(numbers):
+        length = bisect_left(tails, number)
+        before.append(tail_at[length - 1] if length else -1)
+        tails[length : length + 1] = [number]
+        tail_at[length : length + 1] = [index]
+    chosen: set[int] = set()
+    index = tail_at[-1]
+    while index >= 0:
+        chosen.add(index)
+        index = before[index]
+    return chosen
 
 
 def _note_foreign_numbers(contents: JournalContents, header: SegmentHeader, data: bytes) -> None:
@@ -249,40 +333,62 @@ class _Reader:
         self.claimed = self._highest_claim()
         self.cut = False
         self.last = 0
+        self.previous_path = segment_path(own[0].number) if own else ""
 
     def _highest_claim(self) -> int:
         claims = [self.contents.checkpointed_through]
         for segment in self.own:
             if segment.header is not None:
                 claims.append(segment.header.first_sequence - 1)
-            claims += [part.synced_through for part in segment.scan.parts if isinstance(part, Frame)]
+            claims += [part.synced_through for part in segment.parts]
         return max(claims)
 
     def run(self) -> None:
-        for i, segment in enumerate(self.own):
-            later = [s.header.first_sequence for s in self.own[i + 1 :] if s.header is not None]
-            self._segment(segment, min(later, default=None))
-            self._missing_end(segment, next((s.header for s in self.own[i + 1 :] if s.header is not None), None))
+        for segment, limit in zip(self.own, self._limits(), strict=True):
+            self._missing_before(segment)
+            self._segment(segment, limit)
             self.contents.segments[segment.number] = self.last
+            self.previous_path = segment_path(segment.number)
         self.contents.last_sequence = max(self.contents.last_sequence, self.last)
-        self.contents.highest_sequence = max(self.contents.highest_sequence, self.contents.last_sequence)
+        self._note_number(self.contents.last_sequence)
+
+    def _limits(self) -> list[int | None]:
+        """For each segment the lowest first sequence of a later one."""
+        limits: list[int | None] = []
+        limit: int | None = None
+        for segment in reversed(self.own):
+            limits.append(limit)
+            first = segment.first_sequence
+            limit = first if limit is None or (first is not None and first < limit) else limit
+        return limits[::-1]
+
+    def _note_number(self, sequence: int) -> None:
+        self.contents.highest_sequence = max(self.contents.highest_sequence, sequence)
+
+    def _missing_before(self, segment: _Segment) -> None:
+        """Frames may have become zeros, or their segment may be gone; the next one knows how many there were."""
+        before = segment.last_before
+        if before is None or before <= self.last or self.cut:
+            return
+        first, self.last = max(self.last, self.contents.checkpointed_through) + 1, before
+        self._note_number(before)
+        if first <= before:
+            self.contents.damage.append(JournalDamage(self.previous_path, first, before, []))
 
     def _segment(self, segment: _Segment, limit: int | None) -> None:
-        if segment.header is not None:
-            self.last = max(self.last, segment.header.last_sequence)
-            self.contents.highest_sequence = max(self.contents.highest_sequence, segment.header.last_sequence)
-        for index, part in enumerate(segment.scan.parts):
-            if part.sequence is not None:
-                self.contents.highest_sequence = max(self.contents.highest_sequence, part.sequence)
+        stops = _stops(segment.parts, limit)
+        for part, stop in zip(segment.parts, stops, strict=True):
+            self._note_number(part.sequence or 0)
             if self.cut:
                 continue
-            sequence = part.sequence if part.sequence is not None else self.last + 1
+            known = part.sequence is not None and part.sequence > self.last
+            sequence = part.sequence if known and part.sequence is not None else self.last + 1
             if limit is not None and sequence >= limit:
                 continue
-            if isinstance(part, Frame):
+            if known and isinstance(part, Frame):
                 self._frame(segment, part)
             elif sequence <= self.claimed:
-                self._damage(segment, part, sequence, index)
+                self._damage(segment, part, sequence, sequence + 1 if known else stop)
             else:
                 self._torn(segment, part)
 
@@ -292,33 +398,45 @@ class _Reader:
             records = list(unpack_records(frame.payload))
             self.contents.entries.append(JournalEntry(frame.sequence, frame.wall_micros, records, segment.number))
 
-    def _torn(self, segment: _Segment, bad: BadRange) -> None:
+    def _torn(self, segment: _Segment, bad: Frame | BadRange) -> None:
         self.cut = True
-        data = segment.data[bad.offset : segment.scan.end]
+        data = segment.data[bad.offset : segment.end]
         self.contents.torn.append(TornTail(segment_path(segment.number), bad.offset, data))
 
-    def _damage(self, segment: _Segment, bad: BadRange, first: int, index: int) -> None:
-        following = [p.sequence for p in segment.scan.parts[index + 1 :] if p.sequence is not None]
-        last = max(first, (following[0] - 1) if following and bad.sequence is None else first)
+    def _damage(self, segment: _Segment, bad: Frame | BadRange, first: int, stop: int | None) -> None:
+        """Save what can be of a bad range, which holds the frames from `first` to before `stop`."""
+        last = max(first, (stop if stop is not None else self.claimed + 1) - 1)
         self.last = last
         if last <= self.contents.checkpointed_through:
             return
-        remains: list[bytes] = []
-        for sequence in range(first, min(last, first + _MOST_GUESSES) + 1):
-            remains += self._salvage(segment, bad, sequence)
+        payload = bad.payload if bad.sequence == first else _from_first_record(segment.data[bad.offset : bad.end])
+        remains = self._salvage(segment, payload, first, last)
+        first = max(first, self.contents.checkpointed_through + 1)
         self.contents.damage.append(JournalDamage(segment_path(segment.number), first, last, remains))
 
-    def _salvage(self, segment: _Segment, bad: BadRange, sequence: int) -> list[bytes]:
-        payload = bad.payload or segment.data[bad.offset : bad.end]
-        salvage = salvage_records(segment.salt, sequence, payload)
-        if salvage.intact and sequence > self.contents.checkpointed_through:
-            self.contents.entries.append(JournalEntry(sequence, 0, salvage.intact, segment.number))
-        return salvage.broken
+    def _salvage(self, segment: _Segment, payload: bytes, first: int, last: int) -> list[bytes]:
+        tries = min(_MOST_GUESSES, max(1, _MOST_TRIES // (payload.count(RECORD_MAGIC) + 1)))
+        stretches = [payload]
+        for sequence in range(first, min(last + 1, first + tries)):
+            salvages = [salvage_records(segment.salt, sequence, stretch) for stretch in stretches]
+            stretches = [stretch for salvage in salvages for stretch in salvage.broken]
+            intact = [body for salvage in salvages for body in salvage.intact]
+            if intact and sequence > self.contents.checkpointed_through:
+                self.contents.entries.append(JournalEntry(sequence, 0, intact, segment.number))
+        return [body for stretch in stretches for body in broken_bodies(stretch)]
 
-    def _missing_end(self, segment: _Segment, successor: SegmentHeader | None) -> None:
-        """Frames at the end of a segment may have become zeros; the successor knows how many there were."""
-        if successor is None or self.cut or successor.last_sequence <= self.last:
-            return
-        first, self.last = self.last + 1, successor.last_sequence
-        if self.last > self.contents.checkpointed_through:
-            self.contents.damage.append(JournalDamage(segment_path(segment.number), first, self.last, []))
+
+def _stops(parts: Sequence[Frame | BadRange], limit: int | None) -> list[int | None]:
+    """For each part the next number known behind it, at most `limit`; None where there is neither."""
+    stops: list[int | None] = []
+    stop = limit
+    for part in reversed(parts):
+        stops.append(stop)
+        if part.sequence is not None and (limit is None or part.sequence < limit):
+            stop = part.sequence
+    return stops[::-1]
+
+
+def _from_first_record(data: bytes) -> bytes:
+    """Without the header of a single frame, which holds no record."""
+    return data[FRAME_HEADER:] if data.startswith(RECORD_MAGIC, FRAME_HEADER) else data

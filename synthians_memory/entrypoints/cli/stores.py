@@ -1,0 +1,116 @@
+"""The store that a command works on: found, opened for what the command does, its opening reported.
+
+It is not the store's own opening, which `MemoryPersistence` does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import typer
+
+from synthians_memory.embedder import Embedder
+from synthians_memory.engine.persistence import MemoryPersistence
+from synthians_memory.entrypoints.cli.output import tell, tell_first
+from synthians_memory.entrypoints.cli.settings import settings_from
+from synthians_memory.errors import NotAStoreError, disk_error
+
+__all__ = ["Place"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the store is, and with which settings.
+
+    Attributes:
+        path: its directory, as the user named it.
+        settings: from the environment.
+    """
+
+    path: str
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, context: typer.Context) -> Self:
+        """What --store and the environment say. Raises InvalidValueError for a wrong setting."""
+        return cls(str(context.find_root().params["store"]), settings_from(os.environ))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is there yet.
+
+        Raises:
+            NotAStoreError: something is, and no directory.
+            DiskError: it cannot be looked at.
+        """
+        try:
+            with os.scandir(self.path) as entries:
+                return next(entries, None) is None
+        except FileNotFoundError:
+            return True
+        except NotADirectoryError as error:
+            raise NotAStoreError(
+                f"{self.path} is no directory", path=self.path, hint="Give --store the directory of a store."
+            ) from error
+        except OSError as error:
+            raise disk_error(error, "read", self.path) from error
+
+    def require(self) -> None:
+        """Refuse a place where a store would have to be made first.
+
+        Raises:
+            NotAStoreError, DiskError: as `is_empty`, or it is.
+        """
+        if self.is_empty:
+            raise NotAStoreError(
+                f"{self.path} holds no store",
+                path=self.path,
+                hint="Give --store the directory of a store, or make one with `init` or `import`.",
+            )
+
+    @asynccontextmanager
+    async def reading(self, embedder: Embedder | None = None) -> AsyncIterator[MemoryPersistence]:
+        """The store, open read-only: nothing on disk changes, and a writer may go on beside."""
+        self.require()
+        async with MemoryPersistence(self.path, read_only=True, embedder=embedder, **self.settings) as store:
+            yield store
+
+    @asynccontextmanager
+    async def writing(
+        self, *, create: bool = False, embedder: Embedder | None = None, **overrides: Any
+    ) -> AsyncIterator[MemoryPersistence]:
+        """The store, open for changes; what recovery and repair did at the opening is told on standard error.
+
+        Args:
+            create: whether it is made where nothing is.
+            embedder: as `MemoryPersistence`.
+            overrides: settings that go before those of the environment.
+        """
+        if not create:
+            self.require()
+        settings = {**self.settings, **overrides}
+        async with MemoryPersistence(self.path, embedder=embedder, **settings) as store:
+            _tell_of_opening(store)
+            yield store
+
+    async def recorded_embedder(self) -> str | None:
+        """The name of the embedder whose vectors the store holds; None where there is none, or no store yet."""
+        if self.is_empty:
+            return None
+        async with self.reading() as store:
+            name: str | None = store.stats()["embedder"]
+            return name
+
+
+def _tell_of_opening(store: MemoryPersistence) -> None:
+    report, stats = store.opening_report, store.stats()
+    tell_first("recovered", [note["message"] for note in stats["notes"]], "see `stats`")
+    tell_first("repaired", list(report.actions), "what was moved is in the quarantine folder")
+    remaining = [finding for finding in report.remaining if finding.severity != "note"]
+    tell_first("found", [finding.message for finding in remaining], "see `check`")
+    if remaining:
+        tell("hint", "Run `check` to see what is wrong, then `repair`.")
