@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from synthians_memory.engine.exact import Matrix, Positions, RowIndex, prepare, 
 from synthians_memory.engine.faiss_index import HAS_FAISS, new_index, parse_index
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.vector_log import VectorChange, decode_group, encode_group, log_header, read_log
+from synthians_memory.engine.vector_space import Slot, VectorSpace
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.engine.view_log import ViewLog
 from synthians_memory.errors import DamagedViewError, DimensionError, InvalidValueError
@@ -28,7 +29,7 @@ from synthians_memory.layout import FAISS_FILE, FAISS_NEXT, FORMAT_VERSION, MAPP
 from synthians_memory.models import Vector
 from synthians_memory.storage.backend import Backend
 
-__all__ = ["Slot", "VectorSpace", "VectorView"]
+__all__ = ["VectorView"]
 
 _KINDS: Final[tuple[Kind, ...]] = ("memory", "assembly")
 _MEMBERS: Final[dict[Kind, str]] = {"memory": "memories", "assembly": "assemblies"}
@@ -38,54 +39,6 @@ _SMALL: Final = 1024 * 1024
 _DEAD_SHARE: Final = 0.2
 _DEAD_FEW: Final = 64
 _ROWS_A_PIECE: Final = 4096
-
-
-@dataclass(slots=True)
-class Slot:
-    """Where the vector of one entity is.
-
-    Attributes:
-        vector_id: grows for ever and is never given twice.
-        embedding_hash: of the embedding it was made from.
-        position: its row.
-    """
-
-    vector_id: int
-    embedding_hash: bytes
-    position: int
-
-
-@dataclass(slots=True)
-class VectorSpace:
-    """The vectors of one kind of entity.
-
-    Attributes:
-        index: the rows.
-        slots: id -> where its vector is.
-        ids: position -> id; None where the row is dead.
-    """
-
-    index: RowIndex
-    slots: dict[str, Slot] = field(default_factory=dict)
-    ids: list[str | None] = field(default_factory=list)
-
-    @property
-    def dead(self) -> int:
-        """Rows that belong to nobody any more."""
-        return len(self.ids) - len(self.slots)
-
-    def live(self) -> Positions:
-        """Positions of the living rows, ascending."""
-        return np.fromiter((p for p, i in enumerate(self.ids) if i is not None), dtype=np.int64)
-
-    def compact(self) -> None:
-        """Drop the dead rows; vector ids stay."""
-        live = self.live()
-        self.index.keep(live)
-        self.ids = [self.ids[position] for position in live]
-        for position, entity_id in enumerate(self.ids):
-            if entity_id is not None:
-                self.slots[entity_id].position = position
 
 
 @dataclass(slots=True)

@@ -216,14 +216,21 @@ _INTERVAL: Final = replace(SMALL_STORE, durability="interval", flush_threshold=3
 _THREE: Final = _sequence(_one_by_one(3), _checkpoint)
 _ROUNDS: Final = _sequence(
     *(
-        (_saves(memory(f"m{n}", 2), memory(f"r{n}")), _deletes(f"m{n + 1}"), _checkpoint, _saves(memory(f"m{n + 1}", 3)))
+        (
+            _saves(memory(f"m{n}", 2), memory(f"r{n}")),
+            _deletes(f"m{n + 1}"),
+            _checkpoint,
+            _saves(memory(f"m{n + 1}", 3)),
+        )
         for n in range(3)
     )
 )
 
 SCENARIOS: Final = (
     StoreScenario("a store is made", ()),
-    StoreScenario("the first vector fixes the dimension", _one_by_one(1), config=replace(SMALL_STORE, embedding_dimension=None)),
+    StoreScenario(
+        "the first vector fixes the dimension", _one_by_one(1), config=replace(SMALL_STORE, embedding_dimension=None)
+    ),
     StoreScenario("saves one by one", _one_by_one(4)),
     StoreScenario("a batch", (_saves(*(memory(f"b{n}") for n in range(5)), assembly("a", "b1")),)),
     StoreScenario("updates of the same id", _sequence(*(_saves(memory("m0", n)) for n in range(2, 6))), _THREE),
@@ -235,18 +242,50 @@ SCENARIOS: Final = (
     ),
     StoreScenario("a transaction", (_transaction,), _THREE),
     StoreScenario("a group with a conflict", (_group,), _THREE),
-    StoreScenario("checkpoints between saves", _sequence(_one_by_one(2, 2), _checkpoint, _transaction, _checkpoint), _THREE),
-    StoreScenario("more files than are held open", (_saves(*(memory(f"b{n}") for n in range(20))), _saves(memory("b1", 2)), _checkpoint), _THREE),
+    StoreScenario(
+        "checkpoints between saves", _sequence(_one_by_one(2, 2), _checkpoint, _transaction, _checkpoint), _THREE
+    ),
+    StoreScenario(
+        "more files than are held open",
+        (_saves(*(memory(f"b{n}") for n in range(20))), _saves(memory("b1", 2)), _checkpoint),
+        _THREE,
+    ),
     StoreScenario("the index is backed up", _sequence(_ROUNDS), _THREE, config=_BACKED_UP),
     StoreScenario("a group goes on in another segment", (_long_group, _saves(memory("m0", 2)), _checkpoint), _THREE),
-    StoreScenario("segments made ahead", _sequence(_one_by_one(2, 2), _spare, *(_saves(memory(f"s{n}", length=_LONG // 4)) for n in range(3)), _spare, _saves(memory("s9", length=_LONG // 2))), _THREE),
+    StoreScenario(
+        "segments made ahead",
+        _sequence(
+            _one_by_one(2, 2),
+            _spare,
+            *(_saves(memory(f"s{n}", length=_LONG // 4)) for n in range(3)),
+            _spare,
+            _saves(memory("s9", length=_LONG // 2)),
+        ),
+        _THREE,
+    ),
     StoreScenario("views are logged", _ROUNDS, _sequence(_one_by_one(6), _checkpoint), log_share=100.0),
-    StoreScenario("views are logged, then written anew", _ROUNDS, _sequence(_one_by_one(6), _checkpoint), log_share=0.6),
-    StoreScenario("recovery", (), _sequence(_one_by_one(3), _checkpoint, _transaction, _saves(memory("m1", 5))), closed=False),
-    StoreScenario("recovery with logged views", (), _sequence(_one_by_one(6), _checkpoint, _ROUNDS), closed=False, log_share=100.0),
+    StoreScenario(
+        "views are logged, then written anew", _ROUNDS, _sequence(_one_by_one(6), _checkpoint), log_share=0.6
+    ),
+    StoreScenario(
+        "recovery", (), _sequence(_one_by_one(3), _checkpoint, _transaction, _saves(memory("m1", 5))), closed=False
+    ),
+    StoreScenario(
+        "recovery with logged views", (), _sequence(_one_by_one(6), _checkpoint, _ROUNDS), closed=False, log_share=100.0
+    ),
     StoreScenario("recovery with nothing checkpointed", (), _one_by_one(3), closed=False),
     StoreScenario("closing", (_saves(memory("m0", 2)), _deletes("m1"), _close), _THREE),
     StoreScenario("closing a store that was only opened", (_close,), _THREE),
-    StoreScenario("durable at intervals", _sequence(_one_by_one(5), _transaction, _flush, _one_by_one(2, 9)), _THREE, config=_INTERVAL),
-    StoreScenario("durable at intervals, with checkpoints", _sequence(_one_by_one(2, 2), _deletes("m0"), _saves(memory("m0", 4)), _checkpoint, _one_by_one(1, 5), _close), _THREE, config=_INTERVAL),
+    StoreScenario(
+        "durable at intervals",
+        _sequence(_one_by_one(5), _transaction, _flush, _one_by_one(2, 9)),
+        _THREE,
+        config=_INTERVAL,
+    ),
+    StoreScenario(
+        "durable at intervals, with checkpoints",
+        _sequence(_one_by_one(2, 2), _deletes("m0"), _saves(memory("m0", 4)), _checkpoint, _one_by_one(1, 5), _close),
+        _THREE,
+        config=_INTERVAL,
+    ),
 )

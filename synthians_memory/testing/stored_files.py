@@ -202,7 +202,7 @@ def _logged_vectors(backend: Backend, snapshot: dict[str, Any]) -> Iterator[tupl
 
 
 def read_vector_ids(backend: Backend) -> dict[int, tuple[Key, str]]:
-    """vector id -> whose it is, and its embedding hash; all different, or AssertionError."""
+    """Vector id -> whose it is, and its embedding hash; all different, or AssertionError."""
     vectors = read_vectors(backend)
     found = {vector.vector_id: (key, vector.embedding_hash) for key, vector in vectors.items()}
     require(len(found) == len(vectors), "two entities have the same vector id")

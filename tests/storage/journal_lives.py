@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from synthians_memory.errors import DiskError, JournalFailedError
 from synthians_memory.layout import JOURNAL, segment_number, segment_path
@@ -81,16 +81,18 @@ class Promises:
         pending: written after them and not acknowledged: a reader finds the first so many, or none.
         checkpoints: every `checkpointed_through` that a header may state; the last but those under way is owed.
         owed_checkpoint: the highest one that is durable.
+        torn: whether the tail of a life before is still to be seen.
     """
 
     kept: list[Batch] = field(default_factory=list)
     pending: list[Batch] = field(default_factory=list)
     checkpoints: set[int] = field(default_factory=lambda: {0})
     owed_checkpoint: int = 0
+    torn: bool = False
     made: int = 0
 
     def copy(self) -> Promises:
-        return Promises(list(self.kept), list(self.pending), set(self.checkpoints), self.owed_checkpoint, self.made)
+        return replace(self, kept=list(self.kept), pending=list(self.pending), checkpoints=set(self.checkpoints))
 
     def new_records(self, sizes: Sequence[int]) -> list[bytes]:
         """Records like no others, of about these sizes."""
@@ -103,19 +105,19 @@ class Promises:
 
     def check(self, contents: JournalContents) -> list[Batch]:
         """Every promise holds; returns the batches that were not acknowledged and are there all the same."""
-        assert contents.checkpointed_through in self.checkpoints
-        assert contents.checkpointed_through >= self.owed_checkpoint
+        through = contents.checkpointed_through
+        assert through in self.checkpoints
+        assert through >= self.owed_checkpoint
         found = [Batch(entry.sequence, entry.records) for entry in contents.entries]
-        owed = [batch for batch in self.kept if batch.sequence > contents.checkpointed_through]
+        owed = [batch for batch in self.kept if batch.sequence > through]
         assert found[: len(owed)] == owed
-        more = found[len(owed) :]
+        more = [batch for batch in self.pending if batch.sequence <= through] + found[len(owed) :]
         assert more == self.pending[: len(more)]
-        last = [0, *(batch.sequence for batch in self.kept + more)][-1]
-        assert contents.last_sequence == last
+        assert contents.last_sequence == [0, *(batch.sequence for batch in self.kept + more)][-1]
         # A crash is never taken for damage, and what was cut is reported.
         assert [contents.damage, contents.headless, contents.unreadable, contents.foreign] == [[]] * 4
         assert all(torn.data for torn in contents.torn)
-        assert not contents.torn or len(more) < len(self.pending)
+        assert not contents.torn or self.torn or len(more) < len(self.pending)
         return more
 
 
@@ -134,10 +136,11 @@ class Life:
     ) -> None:
         self.backend = backend
         self.promises = promises
-        if backend.make_folder(JOURNAL):
-            backend.sync_folder("")
+        backend.make_folder(JOURNAL)
+        backend.sync_folder("")
         contents = read_journal(backend, IDENTITY)
         promises.pending = promises.check(contents)
+        promises.torn = bool(contents.torn)
         self.journal = journal_on(backend, contents, segment_bytes)
         if checkpoint:
             self.checkpoint()
@@ -146,6 +149,7 @@ class Life:
             self._sync_tail(contents)
             self.journal.start_segment(contents.checkpointed_through)
         promises.acknowledge()
+        promises.torn = False
 
     def _sync_tail(self, contents: JournalContents) -> None:
         for number in {entry.number for entry in contents.entries}:
