@@ -190,7 +190,7 @@ class Entity:
         state.update(self.__dict__)
         state.update(trusted)
         for name, value in state.items():
-            if value.__class__ is dict and value:
+            if value.__class__ is dict:
                 state[name] = copy(value)
         return other
 

@@ -22,6 +22,9 @@ __all__ = ["Attributes", "checked_where"]
 
 _Token = tuple[str, str, Any]
 _KINDS: Final[tuple[Kind, ...]] = ("memory", "assembly")
+# What JSON may hold as an integer.
+_LEAST_INT: Final = -(2.0**63)
+_BEYOND_INT: Final = 2.0**64
 
 
 def checked_where(where: object) -> dict[str, Any]:
@@ -49,7 +52,20 @@ def _token(name: str, value: Any) -> _Token:
         return name, "number", value
     if isinstance(value, str):
         return name, "text", value
-    return name, "other", orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return name, "other", orjson.dumps(_comparable(value), option=orjson.OPT_SORT_KEYS)
+
+
+def _comparable(value: Any) -> Any:
+    """`value` with 1.0 written as 1, also deep inside."""
+    if isinstance(value, dict):
+        return {key: _comparable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_comparable(item) for item in value]
+    return _integer(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _integer(value: float) -> int | float:
+    return int(value) if _LEAST_INT <= value < _BEYOND_INT else value
 
 
 def _tokens(entity: Entity) -> tuple[_Token, ...]:

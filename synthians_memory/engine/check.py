@@ -5,7 +5,7 @@ It is not repair: what it finds are values, and `repair` decides what to do abou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -21,7 +21,13 @@ from synthians_memory.engine.rows import stat_of
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import load_superblock
 from synthians_memory.engine.vectors import VectorView
-from synthians_memory.errors import DamagedViewError, NotRegularFileError, UnsupportedFormatError
+from synthians_memory.errors import (
+    ChangedOutsideError,
+    DamagedError,
+    DamagedViewError,
+    NotRegularFileError,
+    UnsupportedFormatError,
+)
 from synthians_memory.layout import (
     ENTITY_FOLDERS,
     INDEX,
@@ -33,12 +39,12 @@ from synthians_memory.layout import (
     id_of_file_name,
     is_scratch,
 )
-from synthians_memory.models import MemoryAssembly
+from synthians_memory.models import Entity, MemoryAssembly
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import EntryStat
 from synthians_memory.storage.segment import read_journal
 
-__all__ = ["Progress", "check", "check_entity"]
+__all__ = ["Progress", "check", "check_entity", "found_again"]
 
 T = TypeVar("T")
 
@@ -104,9 +110,14 @@ class _Steps:
 def _check_superblock(state: StoreState) -> Iterator[Finding]:
     try:
         found = load_superblock(state.backend)
+        for _ in range(_MOST_ATTEMPTS):
+            # The writer may be changing it: on disk first, then in memory.
+            if found in (state.superblock, state.superblock_due):
+                break
+            found = load_superblock(state.backend)
         if found is None:
             yield Finding("superblock_damaged", f"{SUPERBLOCK} is missing", SUPERBLOCK)
-        elif found != state.superblock and state.journal is not None:
+        elif found not in (state.superblock, state.superblock_due) and state.journal is not None:
             yield Finding("superblock_damaged", f"{SUPERBLOCK} states other facts than the open store", SUPERBLOCK)
     except (DamagedViewError, UnsupportedFormatError, NotRegularFileError) as error:
         yield Finding("superblock_damaged", error.message, SUPERBLOCK)
@@ -276,27 +287,69 @@ def _check_journal(state: StoreState) -> Iterator[Finding]:
 def _check_vector_values(state: StoreState, steps: _Steps) -> Iterator[Finding]:
     for kind in _KINDS:
         for entity_id, embedding_hash in steps.each(sorted(state.vectors.hashes(kind).items())):
-            key: Key = (kind, entity_id)
-            row = state.index.row(key)
-            if row is None or row.embedding_hash != embedding_hash or check_entity(state, key) is not None:
-                continue
-            entity = state.load(key)
-            indexed = state.vectors.vector(key)
-            if entity is None or entity.vector is None or indexed is None:
-                continue
-            wanted = prepare(entity.vector[None, :], state.superblock.metric)[0]
-            if not np.allclose(wanted, indexed, rtol=0, atol=_VECTOR_TOLERANCE * max(1.0, float(np.abs(wanted).max()))):
-                yield Finding("vector_wrong", f"the vector of {kind} {entity_id!r} is not its embedding", MAPPING, *key)
+            finding = _check_vector_value(state, (kind, entity_id), embedding_hash)
+            if finding is not None:
+                yield finding
+
+
+def _check_vector_value(state: StoreState, key: Key, embedding_hash: bytes | None) -> Finding | None:
+    row = state.index.row(key)
+    if row is None or row.embedding_hash != embedding_hash:
+        return None
+    entity, indexed = _intact(state, key), state.vectors.vector(key)
+    if entity is None or entity.vector is None or indexed is None:
+        return None
+    wanted = prepare(entity.vector[None, :], state.superblock.metric)[0]
+    if np.allclose(wanted, indexed, rtol=0, atol=_VECTOR_TOLERANCE * max(1.0, float(np.abs(wanted).max()))):
+        return None
+    if state.overlay.get(key)[0] or state.index.hash(key) != row.hash:
+        # The writer changed it in between.
+        return None
+    return Finding("vector_wrong", f"the vector of {key[0]} {key[1]!r} is not its embedding", MAPPING, *key)
+
+
+def _intact(state: StoreState, key: Key) -> Entity | None:
+    """The entity; None where its file is at fault, which is judged elsewhere."""
+    if check_entity(state, key) is not None:
+        return None
+    try:
+        return state.load(key)
+    except (DamagedError, ChangedOutsideError):
+        # A writer in another process was there in between.
+        return None
 
 
 def _check_members(state: StoreState, steps: _Steps) -> Iterator[Finding]:
     for entity_id in steps.each(state.index.ids("assembly")):
         key: Key = ("assembly", entity_id)
-        if check_entity(state, key) is not None:
-            continue
-        assembly = state.load(key)
+        assembly = _intact(state, key)
         if isinstance(assembly, MemoryAssembly):
             for member in dict.fromkeys(assembly.members):
                 if member not in state.index.rows["memory"]:
                     message = f"assembly {entity_id!r} names the memory {member!r}, which does not exist"
                     yield Finding("member_missing", message, entity_path(*key), *key)
+
+
+# A second look
+
+
+def found_again(state: StoreState, findings: Sequence[Finding]) -> list[Finding]:
+    """Those of `findings`, none of them notes, that hold in `state` as well: a later one of the same store."""
+    parts = {(f.code, f.path, f.kind, f.entity_id) for f in _check_parts(state)} if findings else set()
+    return [f for f in findings if _holds(state, f, (f.code, f.path, f.kind, f.entity_id) in parts)]
+
+
+def _check_parts(state: StoreState) -> Iterator[Finding]:
+    yield from _check_superblock(state)
+    yield from _check_vectors(state)
+    yield from _check_views(state)
+    yield from _check_journal(state)
+
+
+def _holds(state: StoreState, finding: Finding, among_parts: bool) -> bool:
+    if finding.kind is None or finding.entity_id is None or among_parts:
+        return among_parts
+    key: Key = (finding.kind, finding.entity_id)
+    slot = state.vectors.slot_hash(key)
+    again = _check_vector_value(state, key, slot) if finding.code == "vector_wrong" else check_entity(state, key)
+    return again is not None and again.code == finding.code

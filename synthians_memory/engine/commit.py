@@ -29,7 +29,7 @@ from synthians_memory.errors import (
     ReadOnlyError,
     SynthiansMemoryError,
 )
-from synthians_memory.layout import Kind, entity_path
+from synthians_memory.layout import ENTITY_FOLDERS, Kind, entity_path
 from synthians_memory.models import Vector
 from synthians_memory.reports import Finding
 from synthians_memory.storage.framing import packed_size
@@ -359,6 +359,7 @@ class Committer:
         """
         state = self._state
         try:
+            self._require_folder(key[0])
             self._set_foreign_aside(key, version, known, seen)
             if version is None:
                 state.files.remove(*key)
@@ -374,6 +375,11 @@ class Committer:
         if key in state.overlay.stuck:
             state.overlay.release(key)
         return True
+
+    def _require_folder(self, kind: Kind) -> None:
+        if kind in self._state.vanished:
+            path = ENTITY_FOLDERS[kind]
+            raise DiskError(f"{path} has lost all its files", path=path, hint="Put it back, or run `repair`.")
 
     def _set_foreign_aside(
         self, key: Key, version: Version | None, known: frozenset[bytes], seen: tuple[int, int] | None
@@ -420,7 +426,8 @@ class Committer:
 
 
 def _record_of(key: Key, stuck: Stuck, now: int) -> Record:
-    predecessor = min(stuck.known, default=NO_HASH)
+    own = {stuck.version.hash} if stuck.version else set()
+    predecessor = min(stuck.known - own, default=NO_HASH)
     if stuck.version is None:
         return Record(*key, None, now, predecessor)
     return Record(*key, stuck.version.data, stuck.version.updated_micros, predecessor)

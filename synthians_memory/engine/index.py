@@ -5,6 +5,7 @@ It is not a cache of entities; it is a derived view, and rebuilt from the files 
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Final
@@ -47,6 +48,8 @@ class MemoryIndex:
         self._facts = facts
         self._now = now
         self._log = ViewLog(backend, INDEX_LOG)
+        # Who counts or lists sees the changes of a batch together; a single row needs no guard.
+        self._guard = threading.Lock()
         self.rows: Rows = {"memory": {}, "assembly": {}}
         self.position = Position("", 0)
         self._frozen_position = self.position
@@ -71,23 +74,27 @@ class MemoryIndex:
 
     def count(self, kind: Kind) -> int:
         """How many entities of `kind` the store holds."""
-        return len(self.rows[kind])
+        with self._guard:
+            return len(self.rows[kind])
 
     def ids(self, kind: Kind) -> list[str]:
         """The ids of `kind`, in order of code points; a copy."""
-        return sorted(self.rows[kind].copy())
+        with self._guard:
+            ids = list(self.rows[kind])
+        return sorted(ids)
 
     # Following the journal
 
     def apply(self, changes: Sequence[Change]) -> None:
         """As `View.apply`."""
-        for change in changes:
-            kind, entity_id = change.key
-            if change.entity is None:
-                self.rows[kind].pop(entity_id, None)
-            else:
-                self.rows[kind][entity_id] = pack_change(change)
-            self._dirty[change.key] = None
+        packed = {change.key: None if change.entity is None else pack_change(change) for change in changes}
+        with self._guard:
+            for (kind, entity_id), row in packed.items():
+                if row is None:
+                    self.rows[kind].pop(entity_id, None)
+                else:
+                    self.rows[kind][entity_id] = row
+        self._dirty.update(dict.fromkeys(packed))
 
     def note_stat(self, key: Key, expected_hash: bytes, stat: EntryStat) -> None:
         """Remember the stat of the file that was just seen to hold `expected_hash`."""

@@ -16,6 +16,7 @@ from typing import Any, Final, Self, cast
 from synthians_memory.codec import Version, encode
 from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.embedder import Embedder
+from synthians_memory.engine.attributes import checked_where
 from synthians_memory.engine.commit import ABSENT, Absent, Expected, Operation
 from synthians_memory.engine.embedding_call import embed_query, require_embedder
 from synthians_memory.engine.ownership import Ownership
@@ -187,7 +188,8 @@ class MemoryPersistence:
         Raises also BatchTooLargeError: more than max_batch_bytes.
         """
         session = self._opened()
-        checked = [require_memory(entry) for entry in entries]
+        # What the caller does to its objects while threads encode comes too late.
+        checked = [require_memory(entry).rechecked() for entry in entries]
         operations = await session.in_thread(lambda: [_save_operation(entry) for entry in checked])
         outcomes = await session.commit(operations)
         return await session.in_thread(lambda: [cast(MemoryEntry, _stored(outcome)) for outcome in outcomes])
@@ -333,14 +335,15 @@ class MemoryPersistence:
         _require_positive("k", k)
         if kind not in ("memory", "assembly"):
             raise InvalidValueError(f"kind is {kind!r}", hint='Write "memory" or "assembly".')
+        wanted = None if where is None else checked_where(where)
         if not isinstance(query, str):
             vector = as_vector(query, "query")
-            return await session.in_thread(lambda: session.store.search(vector, k, kind, where))
+            return await session.in_thread(lambda: session.store.search(vector, k, kind, wanted))
         if self._embedder is None:
             raise UsageError("a text was given and no embedder is set", hint="Pass embedder=, or search by a vector.")
         embedder, text = self._embedder, checked_text(query, "query")
         embedded = await session.in_embedding_thread(lambda: embed_query(embedder, text))
-        return await session.in_thread(lambda: session.store.search(embedded, k, kind, where))
+        return await session.in_thread(lambda: session.store.search(embedded, k, kind, wanted))
 
     # Care
 

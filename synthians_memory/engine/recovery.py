@@ -8,7 +8,7 @@ It is not repair: it brings back what was acknowledged; files changed outside ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.index_backup import IndexBackups
 from synthians_memory.engine.overlay import Overlay
 from synthians_memory.engine.quarantine import Quarantine
-from synthians_memory.engine.rebuild import rebuild_index, reconcile_vectors
+from synthians_memory.engine.rebuild import entity_files, rebuild_index, reconcile_vectors
 from synthians_memory.engine.records import Key, guess_key
 from synthians_memory.engine.replay import gather, replay, show
 from synthians_memory.engine.state import StoreState
@@ -30,6 +30,7 @@ from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import NOWHERE, Position
 from synthians_memory.errors import DamagedViewError, DiskError, NotAStoreError
 from synthians_memory.layout import (
+    ENTITY_FOLDERS,
     INDEX,
     INITIAL_FOLDERS,
     LOCK_FILE,
@@ -82,7 +83,7 @@ def open_for_writing(
     superblock = _superblock(backend, notes, Quarantine(backend, clock))
     if superblock is None:
         superblock = _initialise(backend, config, clock, new_id)
-    _make_folders(backend)
+    _make_folders(backend, [path for path in INITIAL_FOLDERS if path not in ENTITY_FOLDERS.values()])
     contents = read_journal(backend, (superblock.store_id, superblock.epoch))
     state = _new_state(backend, config, clock, superblock)
     state.notes.extend(notes)
@@ -95,6 +96,7 @@ def open_for_writing(
     committer = Committer(state)
     if not index_trusted:
         rebuild_index(state)
+    _look_for_vanished(state)
     replay(state, committer, gather(contents.entries))
     if contents.newest is None:
         # Nothing says how far the journal had come: its numbers start a new life. Frames that still
@@ -138,16 +140,15 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
 def _read_beside_writer(state: StoreState) -> JournalContents:
     """Index and journal that fit each other: a checkpoint may fall between the two, so it is tried again."""
     identity = (state.superblock.store_id, state.superblock.epoch)
-    problem = ""
+    problem, contents = "", JournalContents()
     for _ in range(_MOST_ATTEMPTS):
         problem = state.index.load()
         contents = read_journal(state.backend, identity)
         if not problem and _reaches(state.index.position, state.superblock.epoch, contents):
             return contents
-    contents = read_journal(state.backend, identity)
     _note_index(state, contents, problem)
     rebuild_index(state)
-    return contents
+    return read_journal(state.backend, identity)
 
 
 def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: Superblock) -> StoreState:
@@ -244,9 +245,24 @@ def _initialise(backend: Backend, config: StoreConfig, clock: Clock, new_id: Cal
     return superblock
 
 
-def _make_folders(backend: Backend) -> None:
+def _look_for_vanished(state: StoreState) -> None:
+    """Make entity folders that are missing, but those that lost everything are more likely not mounted.
+
+    Nothing is written into the place where such a folder belongs, and the store turns read-only: what is
+    acknowledged stays in the journal until it is back, or until a repair by hand says that it will not be.
+    """
+    for kind, folder in ENTITY_FOLDERS.items():
+        many = state.index.count(kind) > state.most_dropped
+        if many and next(entity_files(state.backend, kind), None) is None:
+            state.vanished |= {kind}
+            what = f"{folder} has lost all its {state.index.count(kind)} files"
+            state.read_only_reason = f"{what}; put it back and open the store again, or run `repair`"
+    _make_folders(state.backend, [ENTITY_FOLDERS[kind] for kind in ENTITY_FOLDERS if kind not in state.vanished])
+
+
+def _make_folders(backend: Backend, paths: Iterable[str] = INITIAL_FOLDERS) -> None:
     """Make what is missing of the layout, each durable in its parent."""
-    for path in INITIAL_FOLDERS:
+    for path in paths:
         if backend.make_folder(path):
             backend.sync_folder(path.rpartition("/")[0])
 

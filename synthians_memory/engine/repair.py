@@ -30,7 +30,7 @@ from synthians_memory.errors import (
     EntityNotFoundError,
     OverloadedError,
 )
-from synthians_memory.layout import QUARANTINE, REPAIR_PLAN, SUPERBLOCK, Kind, entity_path, is_scratch
+from synthians_memory.layout import ENTITY_FOLDERS, QUARANTINE, REPAIR_PLAN, SUPERBLOCK, Kind, entity_path, is_scratch
 from synthians_memory.reports import Finding, RepairReport
 from synthians_memory.storage.segment import read_journal
 
@@ -197,6 +197,13 @@ class Repairer:
         remaining = tuple(check(self._state, level, progress))
         done = tuple(step.sentence() for step in steps)
         return RepairReport(tuple(findings), done, remaining, tuple(self._quarantined))
+
+    def accept_losses(self) -> None:
+        """Take it that folders which lost everything stay empty; a person has asked for it. Raises DiskError."""
+        for kind in self._state.vanished:
+            if self._state.backend.make_folder(ENTITY_FOLDERS[kind]):
+                self._state.backend.sync_folder("")
+        self._state.vanished = frozenset()
 
     def resume(self) -> bool:
         """Take the steps of a plan that was interrupted; False where there is none. Raises DiskError."""

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 
 from synthians_memory.codec import damaged_file as damaged_file_error
-from synthians_memory.codec import decode_sealed, version_of
+from synthians_memory.codec import decode_sealed, inspect, version_of
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.attributes import Attributes
 from synthians_memory.engine.entity_files import EntityFiles
@@ -21,7 +21,7 @@ from synthians_memory.engine.superblock import Superblock, store_superblock
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Position
 from synthians_memory.errors import ChangedOutsideError, DamagedFileError
-from synthians_memory.layout import entity_path
+from synthians_memory.layout import Kind, entity_path
 from synthians_memory.models import Entity
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
@@ -64,8 +64,10 @@ class StoreState:
         journal: None where the store is open read-only.
         notes: findings of recovery and of running, the latest last.
         read_only_reason: why nothing may be written; "" where it may.
+        vanished: kinds whose folder lost all its files, so that nothing is written there.
         last_error: the latest failure that no caller was told of.
         opened_micros: when it was opened, microseconds since 1970.
+        superblock_due: what the superblock on disk is being changed to, or was last.
     """
 
     backend: Backend
@@ -83,8 +85,10 @@ class StoreState:
     notes: deque[Finding] = field(default_factory=lambda: deque(maxlen=_MOST_NOTES))
     counters: Counters = field(default_factory=Counters)
     read_only_reason: str = ""
+    vanished: frozenset[Kind] = frozenset()
     last_error: str = ""
     opened_micros: int = 0
+    superblock_due: Superblock | None = None
 
     @property
     def most_dropped(self) -> float:
@@ -98,6 +102,7 @@ class StoreState:
     def change_superblock(self, **changes: object) -> None:
         """Make changed facts durable, before anything depends on them; raises DiskError."""
         changed = replace(self.superblock, **changes)  # type: ignore[arg-type]
+        self.superblock_due = changed
         store_superblock(self.backend, changed)
         self.superblock = changed
         if self.journal is not None:
@@ -145,13 +150,16 @@ class StoreState:
                 break
         if self.index.hash(key) is None:
             return None
-        raise self._unservable(path, data)
+        raise self._unservable(key, data)
 
-    def _unservable(self, path: str, data: bytes | None) -> DamagedFileError | ChangedOutsideError:
+    def _unservable(self, key: Key, data: bytes | None) -> DamagedFileError | ChangedOutsideError:
+        path = entity_path(*key)
         if data is None:
             return DamagedFileError(
                 f"{path} is missing", path=path, hint="Put it back, or run `repair` to record that it is gone."
             )
-        if version_of(data) is None:
-            return damaged_file_error(path, "its content does not match its content_hash, or it has none")
-        return ChangedOutsideError(f"{path} is intact, but not the version that was acknowledged", path=path)
+        found = inspect(*key, data)
+        if found.state == "damaged":
+            return damaged_file_error(path, found.reason)
+        what = "was edited by hand" if found.state == "edited" else "is intact, but another version than acknowledged"
+        return ChangedOutsideError(f"{path} {what}", path=path)

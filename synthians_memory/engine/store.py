@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from synthians_memory.codec import Version
 from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.engine.attributes import checked_where
-from synthians_memory.engine.check import Progress, check
+from synthians_memory.engine.check import Progress, check, found_again
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
 from synthians_memory.engine.records import Key
@@ -27,14 +27,16 @@ from synthians_memory.errors import (
     EmbedderMismatchError,
     ReadOnlyError,
 )
-from synthians_memory.layout import JOURNAL, Kind
+from synthians_memory.layout import JOURNAL, Kind, entity_path
 from synthians_memory.models import Entity, Vector, random_id
 from synthians_memory.reports import Finding, RepairReport, SearchHit
-from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.backend import Backend, EntryStat
 from synthians_memory.storage.lock import ReaderLock, StoreLock
 from synthians_memory.times import Clock, format_time, from_micros
 
 __all__ = ["Store"]
+
+_MOST_LOOKS: Final = 5
 
 
 class Store:
@@ -169,12 +171,31 @@ class Store:
             return None
 
     def check(self, level: CheckLevel, progress: Progress | None = None) -> list[Finding]:
-        """As `check.check`."""
-        return check(self.state, level, progress)
+        """As `check.check`; a writer in another process may go on beside a store that is open read-only."""
+        findings = check(self.state, level, progress)
+        return findings if self.state.journal is not None else self._confirmed(findings)
+
+    def _confirmed(self, findings: list[Finding]) -> list[Finding]:
+        """`findings` without what was the work of a writer that had gone on: it is gone, or still moving."""
+        sure: set[Finding] = set()
+        doubtful = [f for f in findings if f.severity != "note"]
+        for _ in range(_MOST_LOOKS):
+            if not doubtful:
+                break
+            before = {f: self._entity_file(f) for f in doubtful}
+            self.refresh()
+            again = found_again(self.state, doubtful)
+            sure.update(f for f in again if self._entity_file(f) == before[f])
+            doubtful = [f for f in again if f not in sure]
+        return [f for f in findings if f in sure or f.severity == "note"]
+
+    def _entity_file(self, finding: Finding) -> EntryStat | None:
+        of_entity = finding.kind is not None and finding.path == entity_path(finding.kind, finding.entity_id or "")
+        return self.state.backend.stat(finding.path) if of_entity else None
 
     def dry_repair(self, progress: Progress | None = None) -> RepairReport:
         """What `repair` would do; changes nothing. Raises DiskError."""
-        return Planner(self.state).dry_run(check(self.state, "full", progress))
+        return Planner(self.state).dry_run(self.check("full", progress))
 
     def refresh(self) -> None:
         """Move a read-only store on to what the writer has acknowledged; nothing for a writer.
@@ -244,6 +265,7 @@ class Store:
         """
         repairer = self._repairer()
         self.state.read_only_reason = "" if self._is_sound() else self.state.read_only_reason
+        repairer.accept_losses()
         repairer.resume()
         return repairer.repair(check(self.state, "full", progress), automatic=False, progress=progress)
 

@@ -14,12 +14,18 @@ import numpy as np
 
 from synthians_memory.codec import Line, encode, parse_line
 from synthians_memory.embedder import Embedder
-from synthians_memory.engine.commit import Operation, require_vector
+from synthians_memory.engine.commit import ABSENT, Absent, Batch, Expected, Operation, require_vector
 from synthians_memory.engine.embedding_call import embed_texts
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.session import Session
-from synthians_memory.errors import ChangedOutsideError, DamagedError, InvalidTypeError, InvalidValueError
-from synthians_memory.models import Entity, MemoryEntry
+from synthians_memory.errors import (
+    ChangedOutsideError,
+    ConflictError,
+    DamagedError,
+    InvalidTypeError,
+    InvalidValueError,
+)
+from synthians_memory.models import Entity, MemoryEntry, Vector
 from synthians_memory.reports import ImportReport, LineProblem
 from synthians_memory.storage.streams import read_lines
 from synthians_memory.times import to_micros
@@ -48,8 +54,11 @@ class ImportOptions:
 
 
 class _Wanted(NamedTuple):
+    """A line, and what may be stored when it is: ABSENT where nothing was."""
+
     number: int
     line: Line
+    expected: Expected = None
 
     @property
     def key(self) -> Key:
@@ -77,6 +86,8 @@ class Importer:
         self._progress = progress
         self._report = ImportReport()
         self._dimension: int | None = None
+        # Embedded texts of the chunk, which may have to be prepared twice.
+        self._rows: dict[str, Vector] = {}
 
     async def run(self, source: str | os.PathLike[str] | AsyncIterator[list[bytes]]) -> ImportReport:
         """Store everything; see `MemoryPersistence.import_memories`."""
@@ -97,8 +108,13 @@ class Importer:
 
     async def _store(self, lines: Sequence[tuple[int, bytes]]) -> None:
         run = self._session.in_thread if self._options.embedder is None else self._session.in_embedding_thread
+        self._rows = {}
         chunk = await run(lambda: self._prepare(lines))
-        await self._session.commit(chunk.operations)
+        try:
+            await self._session.commit(chunk.operations)
+        except ConflictError:
+            # Somebody saved an entity of this chunk after it was found missing. In the writer's thread nobody can.
+            chunk = await self._session.in_writer(lambda: self._prepare_and_commit(lines))
         report = self._report
         self._report = replace(
             report,
@@ -113,6 +129,14 @@ class Importer:
 
     # In a thread
 
+    def _prepare_and_commit(self, lines: Sequence[tuple[int, bytes]]) -> _Chunk:
+        chunk = self._prepare(lines)
+        batch = Batch(chunk.operations)
+        self._session.store.commit([batch])
+        if batch.error is not None:
+            raise batch.error
+        return chunk
+
     def _prepare(self, lines: Sequence[tuple[int, bytes]]) -> _Chunk:
         chunk = _Chunk([], 0, 0, [])
         wanted = [w for number, data in lines if (w := self._parse(number, data, chunk)) is not None]
@@ -121,7 +145,7 @@ class Importer:
         for one, entity in zip(fresh, entities, strict=True):
             updated = entity.__dict__["updated_at"]
             keep = to_micros(updated) if updated is not None else None
-            chunk.operations.append(Operation(*one.key, encode(entity), keep_micros=keep))
+            chunk.operations.append(Operation(*one.key, encode(entity), one.expected, keep))
         return chunk
 
     def _parse(self, number: int, data: bytes, chunk: _Chunk) -> _Wanted | None:
@@ -156,13 +180,13 @@ class Importer:
         for one in wanted:
             earlier = fresh.get(one.key)
             stored = earlier.line.entity if earlier is not None else self._stored(one.key)
-            if stored is None:
-                fresh[one.key] = one
+            if stored is None or stored is ABSENT:
+                fresh[one.key] = one._replace(expected=stored)
             elif _equal(one.line, stored):
                 chunk.skipped += 1
             elif self._options.overwrite:
                 fresh.pop(one.key, None)
-                fresh[one.key] = one
+                fresh[one.key] = one._replace(expected=earlier.expected if earlier is not None else None)
                 chunk.overwritten += 1
             else:
                 what = f"{one.key[0]} {one.key[1]!r} is stored with other content"
@@ -171,11 +195,13 @@ class Importer:
                 )
         return list(fresh.values())
 
-    def _stored(self, key: Key) -> Entity | None:
+    def _stored(self, key: Key) -> Entity | Absent | None:
+        """What is stored; ABSENT for nothing, None for what cannot be served."""
         try:
-            return self._session.store.load(key)
+            stored = self._session.store.load(key)
+            return ABSENT if stored is None else stored
         except (DamagedError, ChangedOutsideError):
-            # What cannot be served is not equal to anything; the import may mend it.
+            # It is not equal to anything; the import may mend it.
             return None
 
     def _embedded(self, entities: list[Entity]) -> list[Entity]:
@@ -183,10 +209,13 @@ class Importer:
         bare = [i for i, e in enumerate(entities) if isinstance(e, MemoryEntry) and e.embedding is None and e.content]
         if embedder is None or not bare:
             return entities
-        texts = [_content(entities[i]) for i in bare]
-        rows = embed_texts(embedder, texts)
+        texts = dict.fromkeys(_content(entities[i]) for i in bare)
+        missing = [text for text in texts if text not in self._rows]
+        if missing:
+            self._rows.update(zip(missing, embed_texts(embedder, missing), strict=True))
         found = list(entities)
-        for i, row in zip(bare, rows, strict=True):
+        for i in bare:
+            row = self._rows[_content(entities[i])]
             # A text without a known word may come out as zero, which has no direction.
             if np.any(row):
                 found[i] = entities[i].replace(embedding=row)

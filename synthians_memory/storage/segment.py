@@ -216,15 +216,15 @@ class _Segment(NamedTuple):
         """No frame at or above it in an older segment counts; None where nothing tells."""
         if self.header is not None:
             return self.header.first_sequence
-        # The older segments were durable before the first frame was written here, which says so, and the later say more.
-        return min((p.synced_through + 1 for p in self.parts if isinstance(p, Frame)), default=None)
+        # The older segments were durable before the first frame was written here, which says so; the later say more.
+        return min((part.synced_through + 1 for part in self.parts if part.sequence is not None), default=None)
 
     @property
     def last_before(self) -> int | None:
         """The last frame that counts before this segment; None where nothing tells."""
         if self.header is not None:
             return self.header.last_sequence
-        return self.parts[0].synced_through if self.parts and isinstance(self.parts[0], Frame) else None
+        return self.parts[0].synced_through if self.parts and self.parts[0].sequence is not None else None
 
 
 def read_journal(backend: Backend, identity: tuple[str, str] | None) -> JournalContents:
@@ -288,28 +288,39 @@ def _own_segments(
 
 
 def _in_order(parts: Sequence[Frame | BadRange]) -> Sequence[Frame | BadRange]:
-    """`parts` with every frame taken for a bad range that is not in the longest ascending run of numbers.
+    """`parts` without any frame that is not in the longest ascending run of numbers, as bad ranges.
 
-    Numbers ascend as they are written: such a frame is a copy that the medium put in a wrong place.
+    Numbers ascend as they are written: such a frame is a copy, put in a wrong place by the medium or
+    found inside a damaged record.
     """
     numbered = [(part.sequence, index) for index, part in enumerate(parts) if part.sequence is not None]
     if all(one < next_one for (one, _), (next_one, _) in pairwise(numbered)):
         return parts
     kept = _longest_ascending([sequence for sequence, _ in numbered])
     misplaced = {index for place, (_, index) in enumerate(numbered) if place not in kept}
-    return [BadRange(p.offset, p.end, None, b"") if i in misplaced else p for i, p in enumerate(parts)]
+    ordered: list[Frame | BadRange] = []
+    for index, part in enumerate(parts):
+        if index not in misplaced and part.sequence is not None:
+            ordered.append(part)
+        elif ordered and ordered[-1].sequence is None:
+            # What the copy hides goes on behind it.
+            ordered[-1] = BadRange(ordered[-1].offset, part.end, None, b"")
+        else:
+            ordered.append(BadRange(part.offset, part.end, None, b""))
+    return ordered
 
 
 def _longest_ascending(numbers: Sequence[int]) -> set[int]:
-    """Indexes of a longest strictly ascending subsequence of `numbers`."""
+    """Indexes of a longest strictly ascending subsequence of `numbers`; of equal ones the first."""
     tails: list[int] = []
     tail_at: list[int] = []
     before: list[int] = []
     for index, number in enumerate(numbers):
         length = bisect_left(tails, number)
         before.append(tail_at[length - 1] if length else -1)
-        tails[length : length + 1] = [number]
-        tail_at[length : length + 1] = [index]
+        if length == len(tails) or number < tails[length]:
+            tails[length : length + 1] = [number]
+            tail_at[length : length + 1] = [index]
     chosen: set[int] = set()
     index = tail_at[-1]
     while index >= 0:
@@ -368,23 +379,29 @@ class _Reader:
     def _missing_before(self, segment: _Segment) -> None:
         """Frames may have become zeros, or their segment may be gone; the next one knows how many there were."""
         before = segment.last_before
-        if before is None or before <= self.last or self.cut:
-            return
-        first, self.last = max(self.last, self.contents.checkpointed_through) + 1, before
-        self._note_number(before)
-        if first <= before:
-            self.contents.damage.append(JournalDamage(self.previous_path, first, before, []))
+        if before is not None and before > self.last and not self.cut:
+            self._note_number(before)
+            self._missing(self.previous_path, before)
+
+    def _missing(self, path: str, last: int) -> None:
+        """Frames up to `last` are nowhere."""
+        first, self.last = max(self.last, self.contents.checkpointed_through) + 1, last
+        if first <= last:
+            self.contents.damage.append(JournalDamage(path, first, last, []))
 
     def _segment(self, segment: _Segment, limit: int | None) -> None:
-        stops = _stops(segment.parts, limit)
-        for part, stop in zip(segment.parts, stops, strict=True):
+        begun = False
+        for part, stop in zip(segment.parts, _stops(segment.parts, limit), strict=True):
             self._note_number(part.sequence or 0)
             if self.cut:
                 continue
             known = part.sequence is not None and part.sequence > self.last
             sequence = part.sequence if known and part.sequence is not None else self.last + 1
-            if limit is not None and sequence >= limit:
+            if (limit is not None and sequence >= limit) or (not known and stop is not None and sequence >= stop):
                 continue
+            if begun and sequence > self.last + 1:
+                self._missing(segment_path(segment.number), sequence - 1)
+            begun = True
             if known and isinstance(part, Frame):
                 self._frame(segment, part)
             elif sequence <= self.claimed:

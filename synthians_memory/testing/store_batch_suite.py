@@ -8,6 +8,7 @@ It is not to be derived from directly: `StoreSuite` has all parts.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -100,9 +101,14 @@ class BatchSuite(StoreFixture):
 async def _counts_until(done: asyncio.Future[Any], look: Callable[[], Awaitable[list[str]]]) -> set[int]:
     """How many entries `look` saw until `done` was done, and once after."""
     seen: set[int] = set()
-    while not done.done():
-        seen.add(len(await look()))
-    await done
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        while not done.done():
+            seen.add(len(await look()))
+        await done
+    finally:
+        sys.setswitchinterval(interval)
     return seen | {len(await look())}
 
 

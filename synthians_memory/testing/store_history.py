@@ -19,7 +19,7 @@ from synthians_memory.models import Entity
 from synthians_memory.storage.backend import Backend
 from synthians_memory.times import Clock
 
-__all__ = ["DrivenStore", "State", "StepClock", "StoreHistory", "delete", "fail", "observe", "require", "save"]
+__all__ = ["DrivenStore", "State", "StoreHistory", "delete", "fail", "observe", "require", "save"]
 
 # What a store holds: the version of each entity that is there.
 State = Mapping[Key, Version]
@@ -35,22 +35,6 @@ def require(condition: object, complaint: str) -> None:
 def fail(complaint: str) -> NoReturn:
     """Raise AssertionError: a promise of the store is broken."""
     raise AssertionError(complaint)
-
-
-class StepClock:
-    """A clock that moves by one microsecond each time it is asked, so that every run has the same times."""
-
-    def __init__(self, start: int = 1_750_000_000_000_000) -> None:
-        self._micros = start
-
-    def micros(self) -> int:
-        """The time, and one microsecond more the next time."""
-        self._micros += 1
-        return self._micros
-
-    def monotonic(self) -> float:
-        """The same in seconds."""
-        return self.micros() / 1_000_000
 
 
 def save(entity: Entity, expected: Expected = None) -> Operation:

@@ -7,6 +7,7 @@ It is not to be derived from directly: `StoreSuite` has all parts.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +17,9 @@ import orjson
 import pytest
 
 from synthians_memory.codec import line_of
+from synthians_memory.engine.commit import ABSENT
 from synthians_memory.engine.persistence import MemoryPersistence
-from synthians_memory.errors import InvalidValueError, UsageError
+from synthians_memory.errors import ConflictError, InvalidValueError, UsageError
 from synthians_memory.reports import ImportReport
 from synthians_memory.testing.store_entity_suite import (
     OpenStore,
@@ -238,15 +240,23 @@ class ImportChunkSuite(StoreFixture):
             await store.import_memories(lines({"content": "a"}), chunk=chunk)
 
     async def test_an_import_does_not_undo_what_is_saved_meanwhile(self, store: MemoryPersistence) -> None:
-        async def source() -> AsyncIterator[list[bytes]]:
-            for n in range(20):
-                yield [orjson.dumps({"id": f"m{i}", "content": "imported"}) for i in range(n * 5, n * 5 + 5)]
-                await store.save_memory(memory(f"m{n * 5 + 7}", "saved"))
+        ids = [f"m{n:03}" for n in range(600)]
+        won: list[str] = []
 
-        report = await store.import_memories(source(), chunk=5)
-        saved = await store.load_memories(f"m{n * 5 + 7}" for n in range(20))
-        assert {entry.content for entry in saved.values()} == {"saved"}
-        assert report.problem_count == 19
+        async def save(some: list[str]) -> None:
+            for entity_id in some:
+                try:
+                    await store.save_memory(memory(entity_id, "saved"), expected_updated_at=ABSENT)
+                except ConflictError:
+                    continue
+                won.append(entity_id)
+
+        source = lines(*({"id": i, "content": "imported"} for i in ids), at_once=50)
+        saves = (save(ids[::-1][n::4]) for n in range(4))
+        report, *_ = await asyncio.gather(store.import_memories(source, chunk=50), *saves)
+        saved = [entry.memory_id for entry in await store.load_all() if entry.content == "saved"]
+        assert saved == sorted(won)
+        assert counts(report) == (600 - len(won), 0, len(won))
 
     async def test_an_error_of_the_source_leaves_whole_chunks(self, store: MemoryPersistence) -> None:
         async def source() -> AsyncIterator[list[bytes]]:

@@ -19,7 +19,8 @@ from synthians_memory.engine.vectors import VectorView
 from synthians_memory.errors import ConflictError, SynthiansMemoryError
 from synthians_memory.models import MemoryAssembly, MemoryEntry
 from synthians_memory.storage.backend import Backend
-from synthians_memory.testing.store_history import DrivenStore, StepClock, StoreHistory, delete, require, save
+from synthians_memory.testing.clock import ManualClock
+from synthians_memory.testing.store_history import DrivenStore, StoreHistory, delete, require, save
 
 __all__ = ["SCENARIOS", "SMALL_STORE", "StoreScenario", "assembly", "logged_views", "memory"]
 
@@ -112,17 +113,19 @@ class StoreScenario:
     def prepare(self, backend: Backend, history: StoreHistory) -> None:
         """Make the store as it is before the first step."""
         if self.before:
-            driven = DrivenStore.open(backend, self.config, StepClock(), history)
+            driven, clock = self._open(backend, history)
             for step in self.before:
                 step(driven)
+                clock.advance(1)
             if self.closed:
                 driven.close()
 
     def run(self, backend: Backend, history: StoreHistory) -> None:
         """Open the store and take every step; raises whatever comes."""
-        driven = self._open(backend, history)
+        driven, clock = self._open(backend, history)
         for step in self.steps:
             step(driven)
+            clock.advance(1)
 
     def run_on(self, backend: Backend, history: StoreHistory) -> None:
         """As `run`, but a step that fails with an error of the library does not end it.
@@ -131,17 +134,19 @@ class StoreScenario:
             AssertionError: what was acknowledged was not served after some step.
             SynthiansMemoryError: the store could not be opened.
         """
-        driven = self._open(backend, history)
+        driven, clock = self._open(backend, history)
         for step in self.steps:
             try:
                 step(driven)
             except SynthiansMemoryError as error:
-                require(str(error), "an error without a message")
+                require(error.message, "an error without a message")
+            clock.advance(1)
             if driven.is_open:
                 driven.require_readable()
 
-    def _open(self, backend: Backend, history: StoreHistory) -> DrivenStore:
-        return DrivenStore.open(backend, self.config, StepClock(1_755_000_000_000_000), history)
+    def _open(self, backend: Backend, history: StoreHistory) -> tuple[DrivenStore, ManualClock]:
+        clock = ManualClock()
+        return DrivenStore.open(backend, self.config, clock, history), clock
 
 
 # Steps

@@ -21,6 +21,7 @@ import pytest
 
 from synthians_memory.engine.persistence import MemoryPersistence
 from synthians_memory.errors import EntityNotFoundError, InvalidValueError, StoreClosedError
+from synthians_memory.models import MemoryEntry
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.store_batch_suite import BatchSuite, ExpectationSuite, TransactionSuite
 from synthians_memory.testing.store_entity_suite import (
@@ -43,7 +44,7 @@ __all__ = ["OpenStore", "StoreSuite"]
 
 STATS = {
     "store_id", "format_version", "embedder", "embedding_dimension", "metric", "durability", "memories", "assemblies",
-    "memory_vectors", "assembly_vectors", "pending_files", "read_only", "last_error",
+    "vectors", "assembly_composites", "pending_files", "read_only", "last_error",
 }  # fmt: skip
 
 
@@ -132,7 +133,7 @@ class ReopenSuite(StoreFixture):
             assert [f for f in await store.verify_consistency() if f.severity != "note"] == []
 
     async def test_it_can_be_opened_many_times(self, open_store: OpenStore) -> None:
-        stored = []
+        stored: list[MemoryEntry] = []
         for n in range(8):
             async with open_store() as store:
                 assert await store.load_all() == stored
@@ -237,7 +238,7 @@ class CareSuite(StoreFixture):
         await store.save_assembly(assembly("a", composite_embedding=[1.0, 2.0]))
         stats = json.loads(json.dumps(store.stats()))
         assert (stats["memories"], stats["assemblies"]) == (2, 1)
-        assert (stats["memory_vectors"], stats["assembly_vectors"]) == (1, 1)
+        assert (stats["vectors"], stats["assembly_composites"]) == (1, 1)
         assert (stats["embedding_dimension"], stats["metric"]) == (2, "cosine")
         assert (stats["pending_files"], stats["read_only"], stats["last_error"]) == (0, None, None)
 

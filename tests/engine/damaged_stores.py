@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -123,9 +124,9 @@ def make_store(root: Path, memories: int = 5, assemblies: int = 1, **settings: A
     return root
 
 
-def open_again(store: Store, root: Path, **settings: Any) -> Store:
-    store.close()
-    return open_store(root, **settings)
+def copy_of(root: Path, folder: Path) -> Path:
+    """The same store in `folder`, times included."""
+    return Path(shutil.copytree(root, folder / "store", symlinks=True))
 
 
 # Looking at the disk

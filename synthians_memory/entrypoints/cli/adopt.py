@@ -26,9 +26,9 @@ EXAMPLES: Final = ("--store notes adopt pep-0020-001", "--store notes adopt --as
 def adopt(
     context: typer.Context, entity_id: IdArgument, assembly: AssemblyOption = False, as_json: JsonOption = False
 ) -> int:
-    """Accept the file of one memory, or assembly, as it stands, whatever its hash line says.
+    """Accept one file as it stands.
 
-    For a file that was edited by hand and is right.
+    For the file of a memory, or assembly, that was changed by hand and is right, whatever its hash line says.
     """
     return run(_adopt(Place.of(context), validate_id(entity_id), kind_of(assembly), Output.wanted(as_json)))
 

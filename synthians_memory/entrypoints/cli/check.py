@@ -37,9 +37,9 @@ def check(
     ] = Level.FULL,
     as_json: JsonOption = False,
 ) -> int:
-    """Look for anything that is wrong with the store; changes nothing, and works beside a running program.
+    """Look for anything that is wrong.
 
-    The exit code is 1 where something needs a repair. Notes need nothing.
+    Nothing is changed, and a program may go on writing meanwhile. The exit code is 1 where something needs a repair. Notes need nothing.
     """
     return run(_check(Place.of(context), level, Output.wanted(as_json)))
 

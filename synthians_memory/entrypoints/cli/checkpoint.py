@@ -23,9 +23,9 @@ _TOLD: Final = ("memories", "assemblies", "sequence", "checkpointed_through", "p
 
 
 def checkpoint(context: typer.Context, as_json: JsonOption = False) -> int:
-    """Bring files and indexes up to date with the journal, and drop the journal.
+    """Make files and indexes reflect the journal.
 
-    For before a copy by other tools, or after a program was killed; otherwise the store does it by itself.
+    The journal is dropped then. For before a copy by other tools, or after a program was killed; otherwise the store does it by itself.
     """
     return run(_checkpoint(Place.of(context), Output.wanted(as_json)))
 

@@ -27,9 +27,9 @@ def delete(
     assembly: AssemblyOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Delete memories, or assemblies, all of them in one step.
+    """Delete memories, or assemblies.
 
-    Ids that do not exist are reported, and the exit code is then 3; the others are deleted all the same. The
+    All in one step. Ids that do not exist are reported, and the exit code is then 3; the others are deleted all the same. The
     members of an assembly stay.
     """
     return run(_delete(Place.of(context), list(dict.fromkeys(ids)), kind_of(assembly), Output.wanted(as_json)))

@@ -36,9 +36,9 @@ def export(
     ] = STANDARD_STREAM,
     as_json: JsonOption = False,
 ) -> int:
-    """Write all memories and assemblies, one JSON object a line.
+    """Write everything as JSONL.
 
-    First the memories, then the assemblies, each in the order of their ids and always in the same form, so that
+    One object a line: first the memories, then the assemblies, each in the order of their ids and always in the same form, so that
     equal stores give equal bytes. What is damaged is reported and left out, and the exit code is then 5.
     """
     return run(_export(Place.of(context), file, Output.wanted(as_json)))

@@ -29,9 +29,9 @@ EXAMPLES: Final = ("--store notes get pep-0020-001", "--store notes get --assemb
 def get(
     context: typer.Context, entity_id: IdArgument, assembly: AssemblyOption = False, as_json: JsonOption = False
 ) -> int:
-    """Show one memory, or assembly, with all its fields.
+    """Show one memory, or assembly.
 
-    As JSON it is the line that export writes for it.
+    With all its fields; as JSON it is the line that export writes for it.
     """
     return run(_get(Place.of(context), entity_id, kind_of(assembly), Output.wanted(as_json)))
 

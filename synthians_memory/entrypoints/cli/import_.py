@@ -90,9 +90,9 @@ def import_file(
     ] = OnError.SKIP,
     as_json: JsonOption = False,
 ) -> int:
-    """Store the memories and assemblies of a file, one JSON object a line.
+    """Store what a JSONL file holds.
 
-    The store is made where there is none. Chunks are stored whole or not at all, and stay when the import is
+    Each line is one memory or assembly. The store is made where there is none. Chunks are stored whole or not at all, and stay when the import is
     interrupted: the same command goes on, since what is there with equal content is skipped. --embedder implies
     --embed.
     """
@@ -138,7 +138,8 @@ def _advance(job: _Import, report: ImportReport, move: Moving) -> None:
 
 def _tell(report: ImportReport, error: SynthiansMemoryError | None, seconds: float, output: Output) -> None:
     if output.json:
-        document: dict[str, Any] = {**report.to_dict(), "complete": error is None, "seconds": round(seconds, 3)}
+        stopped = error.message if error is not None else None
+        document: dict[str, Any] = {**report.to_dict(), "stopped": stopped, "seconds": round(seconds, 3)}
         output.document(document)
         return
     rate = (report.imported + report.skipped) / seconds if seconds else 0

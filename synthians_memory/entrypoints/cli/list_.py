@@ -38,9 +38,9 @@ def list_entities(
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """List the memories, or the assemblies, in the order of their ids.
+    """List memories, or assemblies.
 
-    As JSON it is one object a line.
+    In the order of their ids; as JSON one object a line.
     """
     return run(_list(Place.of(context), kind_of(assemblies), limit, Output.wanted(as_json)))
 
@@ -101,10 +101,10 @@ async def _show(rows: AsyncIterator[dict[str, Any]], kind: Kind, count: int, out
     shown = [row async for row in rows]
     if kind == "memory":
         cells = [(cleaned(r["id"]), _day(r), r["content"]) for r in shown]
-        output.show(table(("id", "updated", "content"), cells))
+        output.show(table(("id", "updated", "content"), cells, cut="content", wrapped=("id",)))
     else:
         named = [(cleaned(r["id"]), _day(r), str(r["members"]), cleaned(r["name"])) for r in shown]
-        output.show(table(("id", "updated", "members", "name"), named))
+        output.show(table(("id", "updated", "members", "name"), named, cut="name", wrapped=("id",)))
     if len(shown) < count:
         output.show(f"{len(shown):,} of {count:,}; --limit N shows more")
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -102,13 +102,23 @@ def preview(text: str) -> str:
     return cleaned(" ".join(text[:_PREVIEW].split()))
 
 
-def table(columns: Iterable[str], rows: Iterable[Sequence[str | Text]], *, wrapped: Iterable[str] = ()) -> Table:
-    """A table; cells are cut at the width of the terminal, except in the columns called `wrapped`."""
-    found = Table(box=None, pad_edge=False, header_style="bold")
+def table(
+    columns: Iterable[str], rows: Iterable[Sequence[str | Text]], *, cut: str = "", wrapped: Iterable[str] = ()
+) -> Table:
+    """A table.
+
+    Args:
+        columns: their names.
+        rows: their cells.
+        cut: the column that gets what is left of the terminal's width, and whose lines are cut there.
+        wrapped: the columns whose text goes on in the next line.
+    """
+    found = Table(box=None, pad_edge=False, header_style="bold", expand=bool(cut))
     wrapping = set(wrapped)
     for name in columns:
-        folded = name in wrapping
-        found.add_column(name, no_wrap=not folded, overflow="fold" if folded else "ellipsis")
+        ratio = 1 if name == cut else None
+        overflow: Literal["fold", "ellipsis"] = "fold" if name in wrapping else "ellipsis"
+        found.add_column(name, no_wrap=name not in wrapping, overflow=overflow, ratio=ratio)
     for row in rows:
         found.add_row(*row)
     return found

@@ -32,9 +32,9 @@ def repair(
     ] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Check every byte, and mend what is found.
+    """Mend what a full check finds.
 
-    The exit code is 7 where something was mended, 5 where something is left that cannot be, and 0 where nothing
+    What is in the way is moved to the quarantine folder of the store. The exit code is 7 where something was mended, 5 where something is left that cannot be, and 0 where nothing
     was wrong. With --dry-run it is 1 where something would be mended.
     """
     place, output = Place.of(context), Output.wanted(as_json)

@@ -77,9 +77,9 @@ def search(
     embedder: EmbedderOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Find the memories, or assemblies, nearest to a text or a vector, best first.
+    """Find what is nearest to a text or a vector.
 
-    A text is embedded as the memories of the store were.
+    Best first. A text is embedded as the memories of the store were.
     """
     place = Place.of(context)
     if (text is None) == (vector is None):
@@ -138,7 +138,7 @@ async def _search(place: Place, query: _Query, output: Output) -> int:
         output.document({"hits": [_hit(hit, entity) for hit, entity in found]})
     elif found:
         rows = [(str(i), f"{hit.score:.3f}", _described(hit, entity)) for i, (hit, entity) in enumerate(found, 1)]
-        output.show(table(("", "score", query.kind), rows))
+        output.show(table(("", "score", query.kind), rows, cut=query.kind))
     else:
         output.show("nothing found")
     return damage.exit_code()

@@ -25,7 +25,7 @@ _SINCE_OPEN: Final = ("cache", "since_open", "opened_at", "read_only")
 
 
 def stats(context: typer.Context, as_json: JsonOption = False) -> int:
-    """Show how much is stored, and how the store is set up."""
+    """Show how much is stored, and how."""
     return run(_stats(Place.of(context), Output.wanted(as_json)))
 
 

@@ -1,0 +1,115 @@
+"""Scenarios of a store swept over every call at which the disk, or the power, can fail.
+
+It knows no promise: `store_verifier` does; and it works on the faulty disk only, not on a real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from synthians_memory.errors import SynthiansMemoryError
+from synthians_memory.storage.backend import Backend
+from synthians_memory.testing.faults import MUTATING, Fault, FaultyDisk
+from synthians_memory.testing.faulty_backend import FaultyBackend
+from synthians_memory.testing.power_cut import POWER_CUTS, Policy
+from synthians_memory.testing.store_history import StoreHistory, require
+from synthians_memory.testing.store_scenarios import StoreScenario
+from synthians_memory.testing.store_verifier import StoreVerifier
+from synthians_memory.testing.sweep import ERRNOS, for_each_crash, for_each_fault
+
+__all__ = ["StoreSweep", "store_verifier"]
+
+_SEEDS: Final = (0, 1, 2)
+
+
+def store_verifier(scenario: StoreScenario) -> StoreVerifier:
+    """The verifier for stores on a faulty disk: between two lives the power is cut, and all is lost that may be."""
+    return StoreVerifier(scenario.config, _cut_off, _again)
+
+
+def _disk_of(backend: Backend) -> FaultyDisk:
+    require(isinstance(backend, FaultyBackend), "the sweep works on faulty disks only")
+    return backend.disk  # type: ignore[attr-defined, no-any-return]
+
+
+def _cut_off(backend: Backend) -> Backend:
+    return FaultyBackend(_disk_of(backend).crash("lose_all"))
+
+
+def _again(backend: Backend) -> Backend:
+    return FaultyBackend(_disk_of(backend))
+
+
+class StoreSweep:
+    """One scenario, with the disk that it starts from; used by one thread.
+
+    Args:
+        scenario: what happens.
+        syncs_filesystem: whether the disk can sync all files at once.
+    """
+
+    def __init__(self, scenario: StoreScenario, *, syncs_filesystem: bool = True) -> None:
+        self._scenario = scenario
+        self._verifier = store_verifier(scenario)
+        self._past = StoreHistory()
+        disk = FaultyDisk(syncs_filesystem=syncs_filesystem)
+        with scenario.thresholds():
+            scenario.prepare(FaultyBackend(disk), self._past)
+        # What was not synced is in the cache still: the process died, the power is on.
+        self._disk = disk.crash("killed")
+        self._history = self._past
+
+    def crashes(
+        self, *, step: int = 1, seeds: Sequence[int] = _SEEDS, policies: Sequence[Policy] = ("killed", *POWER_CUTS)
+    ) -> int:
+        """Cut the power at every `step`-th call; as `sweep.for_each_crash`. Returns how many states were verified."""
+        with self._scenario.thresholds():
+            return for_each_crash(
+                self._run, self._verify_crash, disk=self._disk, seeds=seeds, policies=policies, step=step
+            )
+
+    def faults(
+        self,
+        *,
+        step: int = 1,
+        errnos: Sequence[int] = ERRNOS,
+        policies: Sequence[Policy] = ("killed", "lose_all"),
+        verbs: frozenset[str] = MUTATING,
+    ) -> int:
+        """Let every `step`-th call fail in every way; as `sweep.for_each_fault`. Returns how many states were verified."""
+        with self._scenario.thresholds():
+            return for_each_fault(
+                self._run_on,
+                self._verify_fault,
+                disk=self._disk,
+                errnos=errnos,
+                policies=policies,
+                step=step,
+                verbs=verbs,
+            )
+
+    def _run(self, backend: FaultyBackend) -> None:
+        self._history = self._past.copy()
+        self._scenario.run(backend, self._history)
+
+    def _verify_crash(self, backend: FaultyBackend, number: int, policy: Policy, seed: int) -> None:
+        odd, other_half = (number + seed) % 2 == 1, (number + seed) // 2 % 2 == 1
+        self._verifier.verify(
+            backend, self._history.copy(), settles=policy != "killed", busy=odd, clock_goes_back=other_half
+        )
+
+    def _run_on(self, backend: FaultyBackend) -> None:
+        self._history = self._past.copy()
+        try:
+            self._scenario.run_on(backend, self._history)
+        finally:
+            retried = backend.disk.retried_syncs
+            require(not retried, f"{retried} were synced again after a failed sync")
+
+    def _verify_fault(
+        self, backend: FaultyBackend, fault: Fault, error: SynthiansMemoryError | None, policy: Policy
+    ) -> None:
+        self._verifier.verify(
+            backend, self._history.copy(), settles=policy != "killed", busy=fault.at % 2 == 1
+        )
