@@ -149,7 +149,7 @@ class Checkpointer:
                     latest[record.key] = record.data
         for key, data in latest.items():
             if data is None:
-                self._state.files.remove(*key)
+                self._state.files.remove_again(*key)
             elif version_of(data) == self._state.index.hash(key):
                 self._state.files.write(*key, data)
         self._keys |= self._rewrite

@@ -90,6 +90,21 @@ class EntityFiles:
         self._folders.add(kind)
         return self._backend.unlink(entity_path(kind, entity_id))
 
+    def remove_again(self, kind: Kind, entity_id: str) -> None:
+        """Take the entity's name away once more after a sync of its folder has failed.
+
+        The removal that was lost is not made up for by another sync, so the name comes and goes again.
+
+        Raises:
+            DiskError: the name may be there, with an empty file.
+        """
+        if not self.remove(kind, entity_id):
+            self._token += 1
+            path = scratch_path(ENTITY_FOLDERS[kind], str(self._token))
+            self._create(path).close()
+            self._backend.replace(path, entity_path(kind, entity_id))
+            self._backend.unlink(entity_path(kind, entity_id))
+
     def begin_interval(self) -> IntervalFiles:
         """Hand over what was written since the last call; later writes belong to the next interval."""
         interval = IntervalFiles(self._backend, self._held, self._unheld, self._folders)

@@ -33,9 +33,16 @@ class Ownership:
         """
         if os.getpid() != self._pid:
             raise ForkedStoreError("the store was opened before this process was forked")
-        if asyncio.get_running_loop() is not self.loop:
+        if _running_loop() is not self.loop:
             raise WrongLoopError("the store belongs to another event loop")
 
     def alive(self) -> bool:
         """Whether the loop can still run and the owner is still referenced; from any thread."""
         return self._owner() is not None and not self.loop.is_closed()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

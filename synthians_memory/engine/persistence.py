@@ -94,16 +94,18 @@ class MemoryPersistence:
         """
         changes = dict(overrides)
         if storage_path is not None:
-            changes["storage_path"] = os.fspath(storage_path)
+            changes["storage_path"] = storage_path
         self.config = (config or StoreConfig()).with_overrides(**changes)
         if embedder is not None:
             require_embedder(embedder, self.config.embedding_dimension)
-        self._metric_given = "metric" in overrides or config is not None
+        self._metric_given = "metric" in overrides or self.config.metric != StoreConfig.metric
         self._read_only = read_only
         self._embedder = embedder
         self._clock = clock or SystemClock()
         self._make_backend = backend or self._local_backend
         self._session: Session | None = None
+        # Opening and closing, by several tasks, one after the other.
+        self._turn = asyncio.Lock()
 
     # Life
 
@@ -118,6 +120,11 @@ class MemoryPersistence:
         if self._session is not None:
             self._session.require()
             return
+        async with self._turn:
+            if self._session is None:
+                self._session = await self._new_session()
+
+    async def _new_session(self) -> Session:
         ownership = Ownership(self)
         opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
@@ -125,7 +132,7 @@ class MemoryPersistence:
         except asyncio.CancelledError:
             opening.add_done_callback(_release_opened)
             raise
-        self._session = Session(store, ownership)
+        return Session(store, ownership)
 
     def _open(self) -> Store:
         embedder = self._embedder
@@ -155,10 +162,12 @@ class MemoryPersistence:
         Raises:
             DiskError: the checkpoint failed; the store is released, and the journal holds everything.
         """
-        session, self._session = self._session, None
-        if session is not None:
-            session.require()
-            await session.close()
+        if self._session is not None:
+            self._session.require()
+        async with self._turn:
+            session, self._session = self._session, None
+            if session is not None:
+                await session.close()
 
     async def __aenter__(self) -> Self:
         await self.initialize()

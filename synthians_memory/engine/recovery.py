@@ -32,10 +32,14 @@ from synthians_memory.errors import DamagedViewError, DiskError, NotAStoreError
 from synthians_memory.layout import (
     ENTITY_FOLDERS,
     INDEX,
+    INDEX_LOG,
     INITIAL_FOLDERS,
+    JOURNAL,
     LOCK_FILE,
     MAPPING,
     SUPERBLOCK,
+    VECTORS,
+    VECTORS_LOG,
     is_scratch,
     scratch_path,
     segment_path,
@@ -340,7 +344,8 @@ def _load_index(state: StoreState, contents: JournalContents) -> bool:
 
 
 def _note_index(state: StoreState, contents: JournalContents, problem: str) -> None:
-    if contents.highest_sequence:
+    promised = contents.checkpointed_through or contents.newest is None or state.backend.stat(INDEX) is not None
+    if contents.highest_sequence and promised:
         problem = problem or f"{INDEX} does not reach what was checkpointed, or is ahead of the journal"
         state.notes.append(Finding("index_damaged", f"{problem}; it was rebuilt from the entity files", INDEX))
 
@@ -385,7 +390,7 @@ def _settle(state: StoreState, contents: JournalContents, checkpointer: Checkpoi
     """Make the replayed tail durable before anything new is acknowledged, then remove scratch."""
     untouched = clean and not contents.entries and not contents.damage and not state.overlay.stuck
     if not (untouched and contents.newest is not None and not contents.torn):
-        _sync_segments(state.backend, contents)
+        _sync_leftovers(state.backend, contents)
         # Behind a new header what was cut or damaged no longer counts, and is set aside once.
         checkpointer.wanted = bool(contents.torn or contents.damage)
         try:
@@ -404,14 +409,18 @@ def _refuse_if_failed(state: StoreState) -> None:
         raise journal.failure
 
 
-def _sync_segments(backend: Backend, contents: JournalContents) -> None:
-    """After a crash of the process alone the tail may be in the page cache only."""
-    for number in {entry.number for entry in contents.entries}:
-        file = backend.open_existing(segment_path(number))
-        try:
-            file.sync()
-        finally:
-            file.close()
+def _sync_leftovers(backend: Backend, contents: JournalContents) -> None:
+    """After a crash of the process alone the tail, a log or a new name may be in the page cache only."""
+    for path in (*(segment_path(number) for number in {entry.number for entry in contents.entries}), INDEX_LOG, VECTORS_LOG):
+        stat = backend.stat(path)
+        if stat is not None and stat.kind == "file":
+            file = backend.open_existing(path)
+            try:
+                file.sync()
+            finally:
+                file.close()
+    for folder in ("", VECTORS, JOURNAL):
+        backend.sync_folder(folder)
 
 
 def _remove_scratch(backend: Backend) -> None:

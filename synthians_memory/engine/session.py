@@ -17,7 +17,7 @@ from synthians_memory.engine.ownership import Ownership
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.writer import Writer
-from synthians_memory.errors import ReadOnlyError
+from synthians_memory.errors import ReadOnlyError, StoreClosedError
 from synthians_memory.models import Entity
 
 __all__ = ["Session"]
@@ -56,11 +56,17 @@ class Session:
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run something that may wait for the disk, off the event loop."""
-        return await self._ownership.loop.run_in_executor(self._readers, function)
+        return await self._run(self._readers, function)
 
     async def in_embedding_thread(self, function: Callable[[], T]) -> T:
         """Run something that calls the embedder, off the event loop, one after the other."""
-        return await self._ownership.loop.run_in_executor(self._embedding, function)
+        return await self._run(self._embedding, function)
+
+    def _run(self, threads: ThreadPoolExecutor, function: Callable[[], T]) -> asyncio.Future[T]:
+        try:
+            return self._ownership.loop.run_in_executor(threads, function)
+        except RuntimeError as error:
+            raise StoreClosedError("the store was closed meanwhile") from error
 
     async def load(self, key: Key) -> Entity | None:
         """As `Store.load`; without a thread where no file is needed."""

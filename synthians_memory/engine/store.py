@@ -130,7 +130,7 @@ class Store:
         else:
             self.opening_report = RepairReport(findings=tuple(findings), remaining=tuple(findings))
         refused = [f for f in self.opening_report.remaining if f.code == "repair_refused"]
-        if refused:
+        if refused and not state.read_only_reason:
             state.read_only_reason = f"{refused[0].message}; look at the store's files, then run `repair`"
 
     # Reading

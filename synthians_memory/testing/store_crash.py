@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from synthians_memory.config import StoreConfig
 from synthians_memory.errors import SynthiansMemoryError
 from synthians_memory.storage.backend import Backend
-from synthians_memory.testing.faults import MUTATING, Fault, FaultyDisk
+from synthians_memory.testing.faults import MUTATING, SYNCING, Fault, FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.power_cut import POWER_CUTS, Policy
 from synthians_memory.testing.store_history import StoreHistory, require
@@ -23,18 +24,19 @@ __all__ = ["StoreSweep", "store_verifier"]
 _SEEDS: Final = (0, 1, 2)
 
 
-def store_verifier(scenario: StoreScenario) -> StoreVerifier:
-    """The verifier for stores on a faulty disk: between two lives the power is cut, and all is lost that may be."""
-    return StoreVerifier(scenario.config, _cut_off, _again)
+def store_verifier(config: StoreConfig, policy: Policy = "lose_all") -> StoreVerifier:
+    """The verifier for stores on a faulty disk.
+
+    Args:
+        config: what they are opened with.
+        policy: what happens between two lives.
+    """
+    return StoreVerifier(config, lambda backend: FaultyBackend(_disk_of(backend).crash(policy)), _again)
 
 
 def _disk_of(backend: Backend) -> FaultyDisk:
     require(isinstance(backend, FaultyBackend), "the sweep works on faulty disks only")
     return backend.disk  # type: ignore[attr-defined, no-any-return]
-
-
-def _cut_off(backend: Backend) -> Backend:
-    return FaultyBackend(_disk_of(backend).crash("lose_all"))
 
 
 def _again(backend: Backend) -> Backend:
@@ -51,7 +53,7 @@ class StoreSweep:
 
     def __init__(self, scenario: StoreScenario, *, syncs_filesystem: bool = True) -> None:
         self._scenario = scenario
-        self._verifier = store_verifier(scenario)
+        self._verifier = store_verifier(scenario.config)
         self._past = StoreHistory()
         disk = FaultyDisk(syncs_filesystem=syncs_filesystem)
         with scenario.thresholds():
@@ -59,6 +61,7 @@ class StoreSweep:
         # What was not synced is in the cache still: the process died, the power is on.
         self._disk = disk.crash("killed")
         self._history = self._past
+        self._sync_failed = False
 
     def crashes(
         self, *, step: int = 1, seeds: Sequence[int] = _SEEDS, policies: Sequence[Policy] = ("killed", *POWER_CUTS)
@@ -104,12 +107,14 @@ class StoreSweep:
         try:
             self._scenario.run_on(backend, self._history)
         finally:
+            self._sync_failed = any(verb in SYNCING for verb, _ in backend.disk.failed)
             retried = backend.disk.retried_syncs
             require(not retried, f"{retried} were synced again after a failed sync")
 
     def _verify_fault(
         self, backend: FaultyBackend, fault: Fault, error: SynthiansMemoryError | None, policy: Policy
     ) -> None:
-        self._verifier.verify(
-            backend, self._history.copy(), settles=policy != "killed", busy=fault.at % 2 == 1
-        )
+        killed = policy == "killed"
+        # What a failed sync lost is in the cache still, where a new process cannot tell it from the rest.
+        verifier = store_verifier(self._scenario.config, policy) if killed and self._sync_failed else self._verifier
+        verifier.verify(backend, self._history.copy(), settles=not killed, busy=fault.at % 2 == 1)

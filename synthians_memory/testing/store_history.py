@@ -183,14 +183,14 @@ class DrivenStore:
             returned = True
         finally:
             self.history.note(made, returned=returned, durable=self._forced())
-            self._note_sequence(returned)
+            self._note_sequence(returned=returned)
         return made
 
     def _forced(self) -> bool:
         committer = self.store.committer
         return self.store.state.config.durability == "commit" or committer.unforced == 0
 
-    def _note_sequence(self, returned: bool) -> None:
+    def _note_sequence(self, *, returned: bool) -> None:
         journal = self.store.state.journal
         if returned and journal is not None:
             self.history.sequence = max(self.history.sequence, journal.synced_through)
@@ -223,6 +223,7 @@ class DrivenStore:
             self.history.journal_failed = True
             raise
         self.history.certain = self.history.visible
+        self._note_sequence(returned=True)
 
     def require_readable(self) -> None:
         """What was acknowledged is served at once, whatever the disk refuses."""

@@ -285,7 +285,7 @@ def test_adopt_refuses_what_is_no_such_memory(root: Path, data: bytes) -> None:
     rewrite(memory_file(root, 1), data)
     with opened(root) as store:
         before = listing(root)
-        with pytest.raises(DamagedFileError, match="m001.json cannot be adopted"):
+        with pytest.raises(DamagedFileError, match=r"m001\.json cannot be adopted"):
             store.adopt(key_of(1))
         assert listing(root) == before
 

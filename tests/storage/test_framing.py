@@ -79,6 +79,11 @@ def test_nothing_and_zeros_hold_no_frame() -> None:
         assert scan(data, 4096, SALT) == ([], 4096)
 
 
+def test_frames_begin_at_multiples_of_eight_bytes() -> None:
+    assert frames_of(b"\1" * 8 + DATA) == THREE
+    assert not any(frames_of(b"\1" * offset + DATA) for offset in range(1, 8))
+
+
 def test_a_frame_of_another_life_never_verifies() -> None:
     assert frames_of(DATA, OTHER) == []
     (bad,) = scan(DATA, 0, OTHER).parts

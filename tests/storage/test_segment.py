@@ -253,6 +253,17 @@ def test_a_lost_header_tells_no_checkpoint_and_everything_there_is_replayed(back
     assert damaged(contents) == {1, 2, 3}
 
 
+def test_where_a_header_is_lost_its_first_frame_tells_what_came_before(backend: MemoryBackend) -> None:
+    write_three(backend)
+    data = content(backend, A)
+    overwrite(backend, A, data[: places(data, 1)[3].start].ljust(len(data), b"\0"))
+    overwrite(backend, B, bytes(HEADER_BLOCK) + content(backend, B)[HEADER_BLOCK:])
+    contents = read(backend)
+    judge(contents, WRITTEN, {3})
+    assert contents.headless == [B]
+    assert [(damage.path, damage.first, damage.last) for damage in contents.damage] == [(A, 3, 3)]
+
+
 def test_stretches_of_zeros_cost_the_frames_they_hit(backend: MemoryBackend) -> None:
     write_three(backend)
     for path in (A, B):

@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from synthians_memory.errors import (
+    BatchTooLargeError,
     ChangedOutsideError,
     DamagedError,
     DiskError,
@@ -70,8 +71,8 @@ class _Row(NamedTuple):
 # The first row that fits counts.
 _TABLE: Final = (
     _Row(InputMissingError, ExitCode.NOT_FOUND),
-    _Row(NotAStoreError, ExitCode.NOT_FOUND),
-    _Row(EntityNotFoundError, ExitCode.NOT_FOUND),
+    _Row(NotAStoreError, ExitCode.NOT_FOUND, "Give --store the directory of a store."),
+    _Row(EntityNotFoundError, ExitCode.NOT_FOUND, "`list` shows the ids."),
     _Row(
         StoreLockedError,
         ExitCode.LOCKED,
@@ -93,9 +94,10 @@ _TABLE: Final = (
         "Use a local disk, or set SYNTHIANS_MEMORY_ALLOW_NETWORK_FILESYSTEM=true.",
         always=True,
     ),
-    _Row(InvalidValueError, ExitCode.USAGE),
-    _Row(InvalidTypeError, ExitCode.USAGE),
-    _Row(UsageError, ExitCode.USAGE),
+    _Row(BatchTooLargeError, ExitCode.USAGE, "Give a smaller --chunk, or raise SYNTHIANS_MEMORY_MAX_BATCH_BYTES."),
+    _Row(InvalidValueError, ExitCode.USAGE, "Correct it, and run the command again."),
+    _Row(InvalidTypeError, ExitCode.USAGE, "Correct it, and run the command again."),
+    _Row(UsageError, ExitCode.USAGE, "See --help."),
     _Row(OverloadedError, ExitCode.DISK, "Look with `stats` why files cannot be written, then try again."),
     _Row(
         PermissionDeniedError,
@@ -103,7 +105,7 @@ _TABLE: Final = (
         "Make the store and its files readable and writable for this user; commands that only read need no writing.",
     ),
     _Row(DiskError, ExitCode.DISK),
-    _Row(SynthiansMemoryError, ExitCode.DISK),
+    _Row(SynthiansMemoryError, ExitCode.DISK, "Run `check`; please report it if nothing is found."),
 )
 
 

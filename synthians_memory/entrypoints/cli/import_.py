@@ -24,7 +24,7 @@ from synthians_memory.entrypoints.cli.output import FEW, Output, cleaned, table
 from synthians_memory.entrypoints.cli.program import fail, run
 from synthians_memory.entrypoints.cli.progress import Moving, progress
 from synthians_memory.entrypoints.cli.stores import Place
-from synthians_memory.errors import InvalidValueError, SynthiansMemoryError
+from synthians_memory.errors import BatchTooLargeError, InvalidValueError, SynthiansMemoryError
 from synthians_memory.reports import ImportReport
 from synthians_memory.storage.streams import read_lines
 
@@ -123,7 +123,8 @@ async def _import(place: Place, job: _Import, name: str | None, output: Output) 
     if error is None:
         return ExitCode.FINDINGS if job.report.problem_count else ExitCode.OK
     code = fail(error)
-    return ExitCode.FINDINGS if isinstance(error, InvalidValueError) else code
+    of_a_line = isinstance(error, InvalidValueError) and not isinstance(error, BatchTooLargeError)
+    return ExitCode.FINDINGS if of_a_line else code
 
 
 async def _embedder(place: Place, name: str | None) -> Embedder:

@@ -28,7 +28,14 @@ from synthians_memory.entrypoints.cli.options import (
 from synthians_memory.entrypoints.cli.output import Output, cleaned, preview, table
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
-from synthians_memory.errors import ChangedOutsideError, DamagedError, InvalidValueError, UsageError, disk_error
+from synthians_memory.errors import (
+    ChangedOutsideError,
+    DamagedError,
+    InvalidTypeError,
+    InvalidValueError,
+    UsageError,
+    disk_error,
+)
 from synthians_memory.json_values import parse_strict
 from synthians_memory.layout import Kind
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector, as_vector
@@ -99,10 +106,13 @@ def _read_vector(path: str) -> Vector:
         data = Path(path).read_bytes()
     except OSError as error:
         raise disk_error(error, "read", path) from error
-    value = parse_strict(data, path)
-    if not isinstance(value, list):
-        raise InvalidValueError(f"{path} holds no JSON list", hint="Write the vector as [0.1, 0.2, ...].")
-    return as_vector(value, f"the vector in {path}")
+    try:
+        value = parse_strict(data, path)
+        if not isinstance(value, list):
+            raise InvalidValueError(f"{path} holds no JSON list")
+        return as_vector(value, f"the vector in {path}")
+    except (InvalidValueError, InvalidTypeError) as error:
+        raise InvalidValueError(error.message, path=path, hint="Write the vector as [0.1, 0.2, ...].") from error
 
 
 def _conditions(written: list[str] | tuple[()]) -> dict[str, Any] | None:
