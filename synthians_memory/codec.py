@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -108,6 +109,8 @@ _TUPLES: Final = frozenset(["tags", "members", "keywords", "topics", "merged_fro
 _HASH_LINE: Final = b'  "content_hash": "sha256:'
 _HASH_END: Final = b'"\n}\n'
 _HASH_TAIL: Final = len(_HASH_LINE) + 64 + len(_HASH_END)
+# A hash line whose name is another one of the same length: a person takes the whole line away.
+_UNNAMED_SEAL: Final = re.compile(rb'\n  "[^"\n]{12}": "sha256:[0-9a-f]{64}"\n}\n\Z')
 # The one positive float32 whose shortest decimal, read as a double and rounded, gives its neighbour.
 _DOUBLY_ROUNDED: Final = 0x15AE43FD  # 7.0385307e-26; found by trying all of them
 
@@ -379,6 +382,8 @@ def inspect(kind: Kind, entity_id: str, data: bytes) -> Inspection:
             return Inspection("damaged", computed, None, reason, data)
     except SynthiansMemoryError as error:
         return Inspection("damaged", computed, None, error.message, data)
+    if not has_hash and _UNNAMED_SEAL.search(data):
+        return Inspection("damaged", computed, entity, "the name of its content_hash is damaged", data)
     if not has_hash:
         return Inspection("edited", computed, entity, "", data)
     if claimed != computed:

@@ -22,7 +22,7 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
     "file_edited": ("inconsistency", "a file without a hash line that validates", "adopt it"),
     "file_damaged": ("damage", "a file that does not match its own hash", "restore it, or quarantine and salvage it"),
     "file_undecodable": ("damage", "a file that is no valid entity", "restore it, or quarantine and salvage it"),
-    "not_a_file": ("damage", "a folder, symlink or special file stands where an entity file belongs", "move it aside"),
+    "not_a_file": ("damage", "a folder, symlink or special file stands where a file belongs", "move it aside"),
     "foreign_name": ("note", "a name in an entity folder that no id has", "leave it"),
     "apply_pending": ("inconsistency", "an acknowledged entity could not yet be written to its file", "write it"),
     "index_damaged": ("inconsistency", "the memory index on disk is damaged or missing", "rebuild it"),

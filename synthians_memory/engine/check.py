@@ -15,6 +15,7 @@ from synthians_memory.config import CheckLevel
 from synthians_memory.engine.exact import prepare
 from synthians_memory.engine.foreign_files import inspect_for
 from synthians_memory.engine.index import MemoryIndex
+from synthians_memory.engine.journal_findings import damage_findings, loss_findings, torn_findings
 from synthians_memory.engine.rebuild import vector_defects
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.rows import stat_of
@@ -279,9 +280,10 @@ def _reload(view: _View, fresh: Callable[[], _View], path: str) -> str:
 
 def _check_journal(state: StoreState) -> Iterator[Finding]:
     contents = read_journal(state.backend, (state.superblock.store_id, state.superblock.epoch))
-    for damage in contents.damage:
-        message = f"changes numbered {damage.first} to {damage.last} are damaged in the journal"
-        yield Finding("journal_damaged", message, damage.path)
+    yield from damage_findings(contents)
+    if state.journal is None:
+        yield from loss_findings(state, contents)
+        yield from torn_findings(contents)
 
 
 def _check_vector_values(state: StoreState, steps: _Steps) -> Iterator[Finding]:

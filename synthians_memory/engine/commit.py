@@ -29,7 +29,7 @@ from synthians_memory.errors import (
     ReadOnlyError,
     SynthiansMemoryError,
 )
-from synthians_memory.layout import ENTITY_FOLDERS, Kind, entity_path
+from synthians_memory.layout import ENTITY_FOLDERS, JOURNAL, Kind, entity_path
 from synthians_memory.models import Vector
 from synthians_memory.reports import Finding
 from synthians_memory.storage.framing import packed_size
@@ -420,17 +420,26 @@ class Committer:
         journal = self._state.journal
         if not stuck or journal is None:
             return
-        bodies = [encode_record(_record_of(key, held, self._state.clock.micros())) for key, held in stuck]
-        journal.append([[body] for body in bodies])
+        frames = [[encode_record(record) for record in self._records_of(key, held)] for key, held in stuck]
+        if len(journal.append(frames)) < len(frames):
+            raise DiskError("the journal has no room for what waits for its files", path=JOURNAL)
         journal.sync()
 
+    def _records_of(self, key: Key, stuck: Stuck) -> list[Record]:
+        """The stuck change, once for each version that its file may hold meanwhile: recovery is to know them all."""
+        now = self._state.clock.micros()
+        data = None if stuck.version is None else stuck.version.data
+        updated = now if stuck.version is None else stuck.version.updated_micros
+        return [Record(*key, data, updated, predecessor) for predecessor in self._predecessors(key, stuck)]
 
-def _record_of(key: Key, stuck: Stuck, now: int) -> Record:
-    own = {stuck.version.hash} if stuck.version else set()
-    predecessor = min(stuck.known - own, default=NO_HASH)
-    if stuck.version is None:
-        return Record(*key, None, now, predecessor)
-    return Record(*key, stuck.version.data, stuck.version.updated_micros, predecessor)
+    def _predecessors(self, key: Key, stuck: Stuck) -> list[bytes]:
+        try:
+            self._require_folder(key[0])
+            data = self._state.backend.read(entity_path(*key))
+        except DiskError:
+            return sorted(stuck.known) or [NO_HASH]
+        present = NO_HASH if data is None else unseal(data)[1]
+        return [present if present in stuck.known else NO_HASH]
 
 
 def _fail_all(prepared: Iterable[_Prepared], error: SynthiansMemoryError) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from synthians_memory.codec import seal, unseal
-from synthians_memory.errors import DamagedViewError, DiskError, SynthiansMemoryError
+from synthians_memory.errors import DamagedViewError, DiskError, NotRegularFileError, SynthiansMemoryError
 from synthians_memory.json_values import JsonObject, parse_strict
 from synthians_memory.layout import scratch_path
 from synthians_memory.storage.backend import Backend, EntryStat
 
-__all__ = ["read_document", "write_document", "write_whole"]
+__all__ = ["read_document", "read_file", "write_document", "write_whole"]
 
 
 def _folder_of(path: str) -> str:
@@ -48,6 +48,14 @@ def write_whole(backend: Backend, path: str, chunks: Iterable[bytes]) -> EntrySt
 def write_document(backend: Backend, path: str, lines: Iterable[bytes]) -> None:
     """Write a sealed document of `lines`; raises as `write_whole`."""
     write_whole(backend, path, [seal(lines)])
+
+
+def read_file(backend: Backend, path: str) -> bytes | None:
+    """The bytes of a derived file; None also where something that is no regular file has its name. Raises DiskError."""
+    try:
+        return backend.read(path)
+    except NotRegularFileError:
+        return None
 
 
 def read_document(backend: Backend, path: str) -> JsonObject | None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 import orjson
 
 from synthians_memory.codec import seal_pieces, unseal
-from synthians_memory.engine.documents import write_whole
+from synthians_memory.engine.documents import read_file, write_whole
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.rows import Row, hash_of, pack_change, row_from_json, row_json, unpack, with_stat
 from synthians_memory.engine.view import Change, Position
@@ -165,13 +165,13 @@ class MemoryIndex:
         Raises:
             DiskError: one of them cannot be read.
         """
-        data = self._backend.read(INDEX)
+        data = read_file(self._backend, INDEX)
         if data is None:
-            return f"{INDEX} is missing"
+            return f"{INDEX} is missing, or no regular file"
         problem = self._load_snapshot(data)
         if problem:
             return problem
-        self._load_log(self._backend.read(INDEX_LOG))
+        self._load_log(read_file(self._backend, INDEX_LOG))
         self._frozen_position = self.position
         return ""
 
@@ -238,7 +238,7 @@ class MemoryIndex:
     @staticmethod
     def read_facts(backend: Backend) -> dict[str, Any] | None:
         """The superblock's fields as the snapshot on disk has them; None where it is missing or damaged."""
-        data = backend.read(INDEX)
+        data = read_file(backend, INDEX)
         if data is None or unseal(data)[0] != unseal(data)[1]:
             return None
         try:

@@ -8,7 +8,7 @@ It is not repair: it brings back what was acknowledged; files changed outside ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,16 +19,18 @@ from synthians_memory.engine.commit import Committer
 from synthians_memory.engine.entity_files import EntityFiles
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.index_backup import IndexBackups
+from synthians_memory.engine.journal_findings import damage_findings, loss_findings
+from synthians_memory.engine.obstacles import set_obstacles_aside
 from synthians_memory.engine.overlay import Overlay
 from synthians_memory.engine.quarantine import Quarantine
 from synthians_memory.engine.rebuild import entity_files, rebuild_index, reconcile_vectors
-from synthians_memory.engine.records import Key, guess_key
-from synthians_memory.engine.replay import gather, replay, show
+from synthians_memory.engine.records import Key
+from synthians_memory.engine.replay import Tail, gather, replay, show
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import Superblock, load_superblock, store_superblock
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import NOWHERE, Position
-from synthians_memory.errors import DamagedViewError, DiskError, NotAStoreError
+from synthians_memory.errors import DamagedViewError, DiskError, NotAStoreError, NotRegularFileError
 from synthians_memory.layout import (
     ENTITY_FOLDERS,
     INDEX,
@@ -91,6 +93,7 @@ def open_for_writing(
     contents = read_journal(backend, (superblock.store_id, superblock.epoch))
     state = _new_state(backend, config, clock, superblock)
     state.notes.extend(notes)
+    state.notes.extend(set_obstacles_aside(backend, state.quarantine))
     _set_journal_aside(state, contents)
     index_trusted = _load_index(state, contents)
     vectors_trusted = _load_vectors(state, contents)
@@ -100,8 +103,10 @@ def open_for_writing(
     committer = Committer(state)
     if not index_trusted:
         rebuild_index(state)
-    _look_for_vanished(state)
-    replay(state, committer, gather(contents.entries))
+    state.notes.extend(loss_findings(state, contents))
+    tails = gather(contents.entries)
+    _look_for_vanished(state, tails)
+    replay(state, committer, tails)
     if contents.newest is None:
         # Nothing says how far the journal had come: its numbers start a new life. Frames that still
         # could be read are in files by now, and durable there before their epoch ends.
@@ -110,7 +115,7 @@ def open_for_writing(
     state.journal = _journal(state, contents)
     backups = IndexBackups(backend, clock, config.index_backup_count, config.backup_interval)
     checkpointer = Checkpointer(state, committer, backups)
-    _catch_up(state, contents, vectors_trusted)
+    _catch_up(state, contents)
     _settle(state, contents, checkpointer, clean=index_trusted and vectors_trusted)
     return OpenedStore(state, committer, checkpointer)
 
@@ -137,7 +142,7 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
     layer: dict[Key, Version | None] = {key: tail.version for key, tail in tails.items()}
     state.overlay.publish(layer)
     show(state, tails)
-    reconcile_vectors(state)
+    _note_vectors(state, contents, reconcile_vectors(state))
     return OpenedStore(state, None, None)
 
 
@@ -193,7 +198,7 @@ def _superblock(backend: Backend, notes: list[Finding], quarantine: Quarantine |
         found = load_superblock(backend)
         if found is not None:
             return found
-    except DamagedViewError as error:
+    except (DamagedViewError, NotRegularFileError) as error:
         problem = error.message
     rebuilt = _superblock_from_copies(backend)
     if rebuilt is not None:
@@ -249,17 +254,20 @@ def _initialise(backend: Backend, config: StoreConfig, clock: Clock, new_id: Cal
     return superblock
 
 
-def _look_for_vanished(state: StoreState) -> None:
+def _look_for_vanished(state: StoreState, tails: Mapping[Key, Tail]) -> None:
     """Make entity folders that are missing, but those that lost everything are more likely not mounted.
 
     Nothing is written into the place where such a folder belongs, and the store turns read-only: what is
     acknowledged stays in the journal until it is back, or until a repair by hand says that it will not be.
     """
     for kind, folder in ENTITY_FOLDERS.items():
-        many = state.index.count(kind) > state.most_dropped
-        if many and next(entity_files(state.backend, kind), None) is None:
+        if next(entity_files(state.backend, kind), None) is not None:
+            continue
+        # What the tail speaks of need not have had a file.
+        lost = sum((kind, entity_id) not in tails for entity_id in state.index.rows[kind])
+        if lost > state.most_dropped:
             state.vanished |= {kind}
-            what = f"{folder} has lost all its {state.index.count(kind)} files"
+            what = f"{folder} has lost all its {lost} files"
             state.read_only_reason = f"{what}; put it back and open the store again, or run `repair`"
     _make_folders(state.backend, [ENTITY_FOLDERS[kind] for kind in ENTITY_FOLDERS if kind not in state.vanished])
 
@@ -281,20 +289,12 @@ def _set_journal_aside(state: StoreState, contents: JournalContents) -> None:
         state.notes.append(Finding("journal_torn", message, torn.path))
     for path in {damage.path for damage in contents.damage}:
         state.quarantine.keep(path, state.backend.read(path) or b"", "durable frames are not intact")
-    state.notes.extend(_damage_findings(contents))
+    state.notes.extend(damage_findings(contents))
     for path in contents.foreign:
         kept = state.quarantine.move(path, "it belongs to another life of the store")
         state.notes.append(Finding("journal_foreign", f"a segment of another epoch was set aside as {kept}", path))
     for path in contents.unreadable:
         _set_unreadable_aside(state, path)
-
-
-def _damage_findings(contents: JournalContents) -> Iterator[Finding]:
-    for damage in contents.damage:
-        keys = [key for key in map(guess_key, damage.remains) if key is not None]
-        names = ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in keys) or "entities that can no longer be named"
-        message = f"changes numbered {damage.first} to {damage.last} are damaged: {names}"
-        yield Finding("journal_damaged", message, damage.path, *(keys[0] if len(keys) == 1 else ()))
 
 
 def _set_unreadable_aside(state: StoreState, path: str) -> None:
@@ -370,17 +370,17 @@ def _reaches(position: Position, epoch: str, contents: JournalContents) -> bool:
     return contents.newest is not None and position.epoch == epoch and within
 
 
-def _catch_up(state: StoreState, contents: JournalContents, trusted: bool) -> None:
-    wrong = reconcile_vectors(state)
-    if not trusted:
-        # A log that does not reach, or is of another epoch, is not gone on with.
-        state.vectors.forget_files()
+def _catch_up(state: StoreState, contents: JournalContents) -> None:
+    _note_vectors(state, contents, reconcile_vectors(state))
+    if state.superblock.embedding_dimension is None and state.vectors.dimension is not None:
+        state.change_superblock(embedding_dimension=state.vectors.dimension)
+
+
+def _note_vectors(state: StoreState, contents: JournalContents, wrong: int) -> None:
     known = any(note.code == "vectors_damaged" for note in state.notes)
     if wrong and not known and not contents.damage:
         message = f"{wrong} vectors did not belong to the acknowledged embeddings; they were indexed anew"
         state.notes.append(Finding("vectors_damaged", message, MAPPING))
-    if state.superblock.embedding_dimension is None and state.vectors.dimension is not None:
-        state.change_superblock(embedding_dimension=state.vectors.dimension)
 
 
 # The end

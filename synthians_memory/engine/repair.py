@@ -17,6 +17,7 @@ from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer, Operation
 from synthians_memory.engine.documents import read_document, write_document
 from synthians_memory.engine.foreign_files import inspect_for
+from synthians_memory.engine.obstacles import set_obstacles_aside
 from synthians_memory.engine.rebuild import vector_change
 from synthians_memory.engine.records import Key, decode_record
 from synthians_memory.engine.salvage import salvage
@@ -26,7 +27,6 @@ from synthians_memory.errors import (
     BatchTooLargeError,
     DamagedFileError,
     DamagedViewError,
-    DiskError,
     EntityNotFoundError,
     OverloadedError,
 )
@@ -279,15 +279,11 @@ class Repairer:
             operation = Operation(*key, encode(version.entity), exact=version)
         else:
             operation = Operation(*key, encode(found.entity))
-        batch = Batch([operation])
         self._committer.adopting = found.hash
         try:
-            self._committer.commit([batch])
+            outcome = self._commit(operation)
         finally:
             self._committer.adopting = None
-        if batch.error is not None:
-            raise batch.error
-        outcome = batch.outcomes[0]
         if not isinstance(outcome, Version):
             raise DamagedFileError(f"{entity_path(*key)} cannot be adopted")
         return outcome
@@ -295,8 +291,13 @@ class Repairer:
     def _restore(self, step: Step) -> None:
         key = _key_of(step.kind, step.entity_id)
         version = self._planner.acknowledged(key)
-        if version is not None and not self._committer.apply_file(key, version, frozenset()):
-            raise DiskError(f"cannot write {step.path}: {self._state.last_error}", path=step.path)
+        if version is None:
+            return
+        try:
+            # No frame may be left that covers the file while it is written.
+            self._commit(Operation(*key, encode(version.entity), exact=version))
+        except (BatchTooLargeError, OverloadedError):
+            self._committer.apply_file(key, version, frozenset())
 
     def _set_aside(self, step: Step) -> None:
         key = _key_of(step.kind, step.entity_id)
@@ -315,10 +316,14 @@ class Repairer:
         key = _key_of(step.kind, step.entity_id)
         if self._state.backend.stat(step.path) is not None or self._state.index.hash(key) is None:
             return
-        batch = Batch([Operation(*key, None)])
+        self._commit(Operation(*key, None))
+
+    def _commit(self, operation: Operation) -> Version | bool:
+        batch = Batch([operation])
         self._committer.commit([batch])
         if batch.error is not None:
             raise batch.error
+        return batch.outcomes[0]
 
     def _index_vector(self, step: Step) -> None:
         change = vector_change(self._state, _key_of(step.kind, step.entity_id))
@@ -338,6 +343,7 @@ class Repairer:
         self._write_views(step)
 
     def _write_views(self, step: Step) -> None:
+        self._state.notes.extend(set_obstacles_aside(self._state.backend, self._state.quarantine))
         self._state.index.forget_files()
         self._state.vectors.forget_files()
         self._state.index.snapshot_wanted = True

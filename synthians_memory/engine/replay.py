@@ -25,7 +25,7 @@ class Tail:
 
     Attributes:
         version: its last version; None where it was deleted last.
-        known: hashes that its file may have: of every frame, and of the first one's predecessor.
+        known: hashes that its file may have: of every frame, and of the version before each.
     """
 
     version: Version | None
@@ -38,7 +38,7 @@ def gather(entries: Iterable[JournalEntry]) -> dict[Key, Tail]:
     for entry in entries:
         for record in map(decode_record, entry.records):
             earlier = tails.pop(record.key, None)
-            known = earlier.known if earlier else frozenset([record.predecessor]) - {NO_HASH}
+            known = (earlier.known if earlier else frozenset()) | ({record.predecessor} - {NO_HASH})
             version = None if record.data is None else sealed_version(record.kind, record.data)
             if version is not None:
                 known |= {version.hash}

@@ -97,9 +97,11 @@ class Store:
             if not read_only:
                 store._check_at_open()
         except BaseException:
-            if lock is not None:
-                lock.release()
-            backend.close()
+            try:
+                if lock is not None:
+                    lock.release()
+            finally:
+                backend.close()
             raise
         return store
 
@@ -282,6 +284,7 @@ class Store:
 
         Raises:
             DiskError: the checkpoint failed; everything is released, and the journal still has it all.
+            JournalFailedError: the journal had failed before all that was acknowledged was durable.
         """
         if self._lock is None:
             return
@@ -292,6 +295,8 @@ class Store:
                 journal.leave_header()
                 self.checkpointer.drop_segments()
                 journal.discard_scratch()
+            elif journal is not None and self.committer.unforced:
+                self.committer.force()
         finally:
             self.release()
 
@@ -301,10 +306,12 @@ class Store:
         for part in (state.files, state.index, state.vectors, state.journal):
             if part is not None:
                 part.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-        state.backend.close()
+        lock, self._lock = self._lock, None
+        try:
+            if lock is not None:
+                lock.release()
+        finally:
+            state.backend.close()
 
 
 def _reader_lock(backend: Backend) -> ReaderLock | None:

@@ -16,7 +16,7 @@ import orjson
 
 from synthians_memory.codec import seal_pieces, unseal
 from synthians_memory.config import Metric
-from synthians_memory.engine.documents import write_whole
+from synthians_memory.engine.documents import read_file, write_whole
 from synthians_memory.engine.exact import Matrix, Positions, RowIndex, prepare, scores_of
 from synthians_memory.engine.faiss_index import HAS_FAISS, new_index, parse_index
 from synthians_memory.engine.records import Key
@@ -335,7 +335,7 @@ class VectorView:
         Raises:
             DiskError: one of them cannot be read.
         """
-        data = self._backend.read(MAPPING)
+        data = read_file(self._backend, MAPPING)
         if data is None:
             # Before the first vector there are no files; whether that is right, the memory index knows.
             return ""
@@ -398,7 +398,7 @@ class VectorView:
             space.ids.append(entity_id)
 
     def _load_log(self) -> str:
-        data = self._backend.read(VECTORS_LOG)
+        data = read_file(self._backend, VECTORS_LOG)
         header = log_header(self.position, self._store_id)
         found = read_log(data, self._store_id) if data is not None else None
         snapshot = self.position

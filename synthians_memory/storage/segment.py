@@ -53,6 +53,8 @@ _MAGIC: Final = b"SMJ1"
 # How many numbers a bad range may have had that are tried on what it holds, and how often a record is tried in all.
 _MOST_GUESSES: Final = 64
 _MOST_TRIES: Final = 1 << 20
+# How often a journal that seems damaged is read again where a writer changed it meanwhile.
+_MOST_READS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,8 @@ class _Segment(NamedTuple):
 def read_journal(backend: Backend, identity: tuple[str, str] | None) -> JournalContents:
     """Read every segment and decide what counts. Changes nothing.
 
+    A writer may go on meanwhile: what it drops or overtakes during the read is not taken for damage.
+
     Args:
         backend: the store.
         identity: (store id, epoch) as the superblock has it; None takes the newest intact header's.
@@ -237,13 +241,35 @@ def read_journal(backend: Backend, identity: tuple[str, str] | None) -> JournalC
     Raises:
         DiskError: a segment cannot be read.
     """
-    contents = JournalContents()
-    raw = _load_segments(backend, contents)
-    headers = {number: SegmentHeader.decode(data, number) for number, data in raw.items()}
+    raw = _load_segments(backend)
+    contents = _judge(raw, identity)
+    for _ in range(_MOST_READS):
+        if not contents.damage:
+            break
+        again = _load_segments(backend)
+        if again == raw:
+            break
+        raw, contents = again, _judge(again, identity)
+    return contents
+
+
+def _load_segments(backend: Backend) -> dict[int, bytes | None]:
+    """Content of each segment, by ascending number; None for a name that is taken by something else."""
+    raw: dict[int, bytes | None] = {}
+    kinds = {segment_number(name): stat.kind for name, stat in backend.scan(JOURNAL)}
+    for number in sorted(n for n in kinds if n is not None):
+        raw[number] = backend.read(segment_path(number)) if kinds[number] == "file" else None
+    return raw
+
+
+def _judge(raw: Mapping[int, bytes | None], identity: tuple[str, str] | None) -> JournalContents:
+    contents = JournalContents(highest_number=max(raw, default=0))
+    segments = {number: data for number, data in raw.items() if data is not None}
+    headers = {number: SegmentHeader.decode(data, number) for number, data in segments.items()}
     if identity is None:
         newest = next((h for h in reversed(list(headers.values())) if h is not None), None)
         identity = (newest.store_id, newest.epoch) if newest else ("", "")
-    own = _own_segments(raw, headers, identity, contents)
+    own = _own_segments(segments, headers, identity, contents)
     contents.headers = [s.header for s in own if s.header is not None]
     contents.checkpointed_through = max((h.checkpointed_through for h in contents.headers), default=0)
     contents.last_sequence = contents.checkpointed_through
@@ -251,20 +277,9 @@ def read_journal(backend: Backend, identity: tuple[str, str] | None) -> JournalC
     return contents
 
 
-def _load_segments(backend: Backend, contents: JournalContents) -> dict[int, bytes]:
-    raw: dict[int, bytes] = {}
-    kinds = {segment_number(name): stat.kind for name, stat in backend.scan(JOURNAL)}
-    for number in sorted(n for n in kinds if n is not None):
-        data = backend.read(segment_path(number)) if kinds[number] == "file" else None
-        if data is not None:
-            raw[number] = data
-        contents.highest_number = number
-    return raw
-
-
 def _own_segments(
-    raw: dict[int, bytes],
-    headers: dict[int, SegmentHeader | None],
+    raw: Mapping[int, bytes],
+    headers: Mapping[int, SegmentHeader | None],
     identity: tuple[str, str],
     contents: JournalContents,
 ) -> list[_Segment]:

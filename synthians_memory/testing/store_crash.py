@@ -6,6 +6,7 @@ It knows no promise: `store_verifier` does; and it works on the faulty disk only
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from synthians_memory.config import StoreConfig
@@ -44,33 +45,68 @@ def _again(backend: Backend) -> Backend:
 
 
 class StoreSweep:
-    """One scenario, with the disk that it starts from; used by one thread.
+    """One scenario, with the disk that it starts from; used by one thread."""
 
-    Args:
+    def __init__(
+        self, scenario: StoreScenario, *, syncs_filesystem: bool = True, room_bytes: int | None = None
+    ) -> None:
+        """Args:
         scenario: what happens.
         syncs_filesystem: whether the disk can sync all files at once.
-    """
-
-    def __init__(self, scenario: StoreScenario, *, syncs_filesystem: bool = True) -> None:
+        room_bytes: space that is left on the disk for the steps, which go on where it is used up; None for plenty.
+        """
         self._scenario = scenario
         self._verifier = store_verifier(scenario.config)
         self._past = StoreHistory()
+        self._tight = room_bytes is not None
         disk = FaultyDisk(syncs_filesystem=syncs_filesystem)
         with scenario.thresholds():
             scenario.prepare(FaultyBackend(disk), self._past)
         # What was not synced is in the cache still: the process died, the power is on.
         self._disk = disk.crash("killed")
+        if room_bytes is not None:
+            self._disk.capacity_bytes = self._disk.volume.used_bytes() + room_bytes
         self._history = self._past
         self._sync_failed = False
 
     def crashes(
         self, *, step: int = 1, seeds: Sequence[int] = _SEEDS, policies: Sequence[Policy] = ("killed", *POWER_CUTS)
     ) -> int:
-        """Cut the power at every `step`-th call; as `sweep.for_each_crash`. Returns how many states were verified."""
+        """Cut the power at every `step`-th call; as `sweep.for_each_crash`.
+
+        Returns:
+            How many states were verified.
+        """
         with self._scenario.thresholds():
             return for_each_crash(
                 self._run, self._verify_crash, disk=self._disk, seeds=seeds, policies=policies, step=step
             )
+
+    def crashes_of_recovery(
+        self,
+        *,
+        step: int = 1,
+        inner_step: int = 1,
+        seeds: Sequence[int] = (0,),
+        policies: Sequence[Policy] = ("killed", "sampled"),
+        inner_policies: Sequence[Policy] = ("killed", "lose_all", "sampled"),
+    ) -> int:
+        """Cut the power at every `step`-th call, and again at every `inner_step`-th of the recovery from that.
+
+        Returns:
+            How many states were verified.
+        """
+        verified = 0
+
+        def crash_again(backend: FaultyBackend, number: int, policy: Policy, seed: int) -> None:
+            nonlocal verified
+            recovery = StoreSweep(replace(self._scenario, steps=(), before=()))
+            recovery._disk, recovery._past = backend.disk, self._history.copy()
+            verified += recovery.crashes(step=inner_step, seeds=(seed,), policies=inner_policies)
+
+        with self._scenario.thresholds():
+            for_each_crash(self._run, crash_again, disk=self._disk, seeds=seeds, policies=policies, step=step)
+        return verified
 
     def faults(
         self,
@@ -80,10 +116,14 @@ class StoreSweep:
         policies: Sequence[Policy] = ("killed", "lose_all"),
         verbs: frozenset[str] = MUTATING,
     ) -> int:
-        """Let every `step`-th call fail in every way; as `sweep.for_each_fault`. Returns how many states were verified."""
+        """Let every `step`-th call fail in every way; as `sweep.for_each_fault`.
+
+        Returns:
+            How many states were verified.
+        """
         with self._scenario.thresholds():
             return for_each_fault(
-                self._run_on,
+                lambda backend: self._run_on(backend, reads_fail=not verbs <= MUTATING),
                 self._verify_fault,
                 disk=self._disk,
                 errnos=errnos,
@@ -94,18 +134,22 @@ class StoreSweep:
 
     def _run(self, backend: FaultyBackend) -> None:
         self._history = self._past.copy()
-        self._scenario.run(backend, self._history)
+        if self._tight:
+            self._scenario.run_on(backend, self._history)
+        else:
+            self._scenario.run(backend, self._history)
 
     def _verify_crash(self, backend: FaultyBackend, number: int, policy: Policy, seed: int) -> None:
         odd, other_half = (number + seed) % 2 == 1, (number + seed) // 2 % 2 == 1
+        backend.disk.capacity_bytes = None
         self._verifier.verify(
             backend, self._history.copy(), settles=policy != "killed", busy=odd, clock_goes_back=other_half
         )
 
-    def _run_on(self, backend: FaultyBackend) -> None:
+    def _run_on(self, backend: FaultyBackend, *, reads_fail: bool) -> None:
         self._history = self._past.copy()
         try:
-            self._scenario.run_on(backend, self._history)
+            self._scenario.run_on(backend, self._history, reads_fail=reads_fail)
         finally:
             self._sync_failed = any(verb in SYNCING for verb, _ in backend.disk.failed)
             retried = backend.disk.retried_syncs

@@ -152,7 +152,7 @@ def _differences(state: State, observed: Observed) -> list[str]:
         version, entity = state.get(key), observed.get(key)
         if version is None or entity is None:
             found.append(f"{key} is {'there' if entity is not None else 'missing'}")
-        elif entity.content_hash != content_hash_text(version.hash):
+        elif entity.__dict__["content_hash"] != content_hash_text(version.hash):
             found.append(f"{key} is another version")
         elif entity != version.stored_entity():
             found.append(f"{key} has the right hash and another value")

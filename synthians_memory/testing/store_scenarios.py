@@ -17,7 +17,7 @@ from synthians_memory.engine.commit import ABSENT
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.errors import ConflictError, SynthiansMemoryError
-from synthians_memory.models import MemoryAssembly, MemoryEntry
+from synthians_memory.models import MemoryAssembly, MemoryEntry, Vector, as_vector
 from synthians_memory.storage.backend import Backend
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.store_history import DrivenStore, StoreHistory, delete, require, save
@@ -32,9 +32,9 @@ _BORN: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _LONG: Final = 15 * 1024
 
 
-def _vector(seed: str) -> list[float]:
+def _vector(seed: str) -> Vector:
     rng = Random(seed)  # noqa: S311 - repeatable, not secret
-    return [rng.gauss(0, 1) for _ in range(4)]
+    return as_vector([rng.gauss(0, 1) for _ in range(4)])
 
 
 def memory(name: str, edition: int = 1, *, length: int = 0, embedded: bool = True) -> MemoryEntry:
@@ -127,8 +127,13 @@ class StoreScenario:
             step(driven)
             clock.advance(1)
 
-    def run_on(self, backend: Backend, history: StoreHistory) -> None:
+    def run_on(self, backend: Backend, history: StoreHistory, *, reads_fail: bool = False) -> None:
         """As `run`, but a step that fails with an error of the library does not end it.
+
+        Args:
+            backend: as in `run`.
+            history: as in `run`.
+            reads_fail: whether a load may fail as well, so that none is made.
 
         Raises:
             AssertionError: what was acknowledged was not served after some step.
@@ -141,7 +146,7 @@ class StoreScenario:
             except SynthiansMemoryError as error:
                 require(error.message, "an error without a message")
             clock.advance(1)
-            if driven.is_open:
+            if driven.is_open and not reads_fail:
                 driven.require_readable()
 
     def _open(self, backend: Backend, history: StoreHistory) -> tuple[DrivenStore, ManualClock]:

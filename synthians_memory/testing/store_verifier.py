@@ -19,7 +19,7 @@ from synthians_memory.engine.records import Key
 from synthians_memory.engine.store import Store
 from synthians_memory.errors import NotAStoreError
 from synthians_memory.layout import LOCK_FILE, entity_path, is_scratch
-from synthians_memory.models import Entity, MemoryEntry
+from synthians_memory.models import Entity, MemoryEntry, as_vector
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.segment import read_journal
@@ -143,7 +143,7 @@ def _write_again(driven: DrivenStore) -> None:
     """Save, update and delete, each durably."""
     history = driven.history
     state = history.last
-    operations = [save(MemoryEntry(memory_id="written-after", content="after", embedding=[3, 1, 4, 1.5]))]
+    operations = [save(MemoryEntry(memory_id="written-after", content="after", embedding=as_vector([3, 1, 4, 1.5])))]
     if state:
         oldest, newest = min(state), max(state)
         operations.append(save(state[newest].entity.replace(metadata={"written": "after"}, updated_at=None)))

@@ -6,18 +6,27 @@ import fcntl
 import json
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
 import termios
+import threading
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
 FIXTURES = Path(__file__).resolve().parent.parent.parent / "storage_fixtures"
 SAMPLE = FIXTURES / "peps_sample.jsonl"
+# Three proposals of the sample, for the tests that need a store and not all of it.
+FEW = [line for line in SAMPLE.read_bytes().splitlines() if re.search(rb'"assembly_id": "pep-0(020|257|563)"', line)]
+ASSEMBLIES = 3
+MEMORIES = len(FEW) - ASSEMBLIES
 MODULE = [sys.executable, "-m", "synthians_memory.entrypoints.cli"]
 
 
@@ -59,6 +68,23 @@ class Called:
         line = ["--store", str(self.store), *map(str, args)]
         result = self._runner.invoke(self._app, line, input=given, env=environment, catch_exceptions=False)
         return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    def on_terminal(self, *args: object) -> Outcome:
+        """As a call, with both outputs on a terminal of 100 columns, and both in `out`."""
+        terminal, inside = pty.openpty()
+        shown: list[str] = []
+        reader = threading.Thread(target=lambda: shown.append(_read_all(terminal)))
+        reader.start()
+        with (
+            open(inside, "w", encoding="utf-8") as stream,
+            redirect_stdout(stream),
+            redirect_stderr(stream),
+            mock.patch.dict(os.environ, {"COLUMNS": "100", "TERM": "xterm"}),
+            pytest.raises(SystemExit) as left,
+        ):
+            self._app(["--store", str(self.store), *map(str, args)], prog_name="synthians-memory")
+        reader.join()
+        return Outcome(int(str(left.value.code)), shown[0], "")
 
     def on(self, store: Path) -> Called:
         """The same, on another store."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_lines import SAMPLE, Called, Program
+from command_lines import FEW, Called, Program
 from typer.testing import CliRunner
 
 from synthians_memory.entrypoints.cli.app import app
@@ -23,9 +23,10 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample, embedded; to be copied, not changed."""
+    """A few of the sample, embedded; to be copied, not changed."""
     path = tmp_path_factory.mktemp("sample") / "store"
-    result = CliRunner().invoke(app, ["--store", str(path), "import", str(SAMPLE), "--embed"])
+    line = ["--store", str(path), "import", "-", "--embed"]
+    result = CliRunner().invoke(app, line, input=b"\n".join(FEW))
     assert result.exit_code == 0, result.output
     return path
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_lines import Called, edit
+from command_lines import FEW, MEMORIES, Called, edit
 
 CHANGED = "pep-0020-001"
 
@@ -26,7 +26,7 @@ def codes(document: Any) -> list[str]:
 
 def test_a_sound_store(call: Called, store: Path) -> None:
     check = call("check")
-    assert (check.code, check.json["clean"], check.json["findings"], check.json["memories"]) == (0, True, [], 458)
+    assert (check.code, check.json["clean"], check.json["findings"], check.json["memories"]) == (0, True, [], MEMORIES)
     repair = call("repair")
     assert (repair.code, repair.json["clean"], repair.json["actions"]) == (0, True, [])
 
@@ -62,12 +62,12 @@ def test_export_leaves_it_out_and_says_so(call: Called, store: Path, damaged: Pa
     assert exported.code == 5
     assert f"damaged: memories/{CHANGED}.json" in exported.err
     assert "hint: Run `check`, then `repair`" in exported.err
-    assert len(exported.lines) == 477
+    assert len(exported.lines) == len(FEW) - 1
     to_file = call("export", tmp_path / "all.jsonl")
-    assert (to_file.code, to_file.json["memories"], to_file.json["damaged"]) == (5, 457, 1)
+    assert (to_file.code, to_file.json["memories"], to_file.json["damaged"]) == (5, MEMORIES - 1, 1)
     assert (tmp_path / "all.jsonl").read_text() == exported.out
     listed = call("list")
-    assert (listed.code, len(listed.lines)) == (5, 457)
+    assert (listed.code, len(listed.lines)) == (5, MEMORIES - 1)
 
 
 def test_repair_moves_it_aside(call: Called, store: Path, damaged: Path) -> None:
@@ -132,6 +132,7 @@ def test_a_lost_vector_index_is_rebuilt(call: Called, store: Path) -> None:
 
 def test_a_folder_that_vanished_is_not_a_thousand_deletions(call: Called, store: Path) -> None:
     (store / "memories").rename(store.parent / "elsewhere")
+    (store / "memories").mkdir()
     refused = call("delete", "pep-0257", "--assembly")
     refused.failed(5, "read-only", "`repair`")
     (store / "memories").rmdir()

@@ -90,6 +90,16 @@ def test_interrupted_while_it_waits_for_input(under_way: subprocess.Popen[bytes]
     finish(call, tmp_path, 60)
 
 
+@pytest.mark.parametrize("made", [("memories", "journal", ".scratch-x"), ("store.lock",)])
+def test_killed_while_the_store_was_being_made(made: tuple[str, ...], call: Called, tmp_path: Path) -> None:
+    call.store.mkdir()
+    for name in made:
+        path = call.store / name
+        path.touch() if "." in name else path.mkdir()
+    assert call("import", write_lines(tmp_path / "lines.jsonl", LINES), "--embed").code == 0
+    assert call("check").json["memories"] == len(LINES)
+
+
 def test_what_recovery_did_is_told(call: Called, tmp_path: Path, program: Program) -> None:
     call("import", write_lines(tmp_path / "lines.jsonl", LINES[:3]))
     (call.store / "memory_index.json").write_text("{}")

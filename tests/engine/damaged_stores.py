@@ -75,7 +75,7 @@ def memory(number: int, content: str | None = None, **fields: Any) -> MemoryEntr
 
 def assembly(name: str, members: Iterable[str], seed: int = 9000) -> MemoryAssembly:
     return MemoryAssembly(
-        assembly_id=name, name=name, members=members, composite_embedding=vector(seed), created_at=CREATED
+        assembly_id=name, name=name, members=tuple(members), composite_embedding=vector(seed), created_at=CREATED
     )
 
 
@@ -83,7 +83,12 @@ def assembly(name: str, members: Iterable[str], seed: int = 9000) -> MemoryAssem
 
 
 def open_store(
-    root: Path, *, clock: TickingClock | None = None, read_only: bool = False, backend: Backend | None = None, **settings: Any
+    root: Path,
+    *,
+    clock: TickingClock | None = None,
+    read_only: bool = False,
+    backend: Backend | None = None,
+    **settings: Any,
 ) -> Store:
     config = StoreConfig(storage_path=str(root), **settings)
     backend = backend or LocalBackend(root, create=not read_only)

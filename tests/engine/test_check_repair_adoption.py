@@ -40,6 +40,7 @@ from synthians_memory.errors import (
     EntityNotFoundError,
     NotRegularFileError,
 )
+from synthians_memory.layout import file_name
 from synthians_memory.models import MemoryAssembly, MemoryEntry
 from synthians_memory.times import from_micros
 
@@ -110,6 +111,22 @@ def test_a_damaged_file_that_is_not_indexed_waits_for_a_person(root: Path, offse
         assert was in quarantined(root)
         assert store.load(key_of(900)) is None
         assert only_notes(store.check("full"))
+
+
+@pytest.mark.parametrize("entity_id", ["Ä/..", "CON", "a b", ".hidden", "%41", "x" * 200])
+def test_ids_that_make_odd_file_names_are_adopted_and_repaired(root: Path, entity_id: str) -> None:
+    path = root / "memories" / file_name(entity_id)
+    entity = MemoryEntry(memory_id=entity_id, content="odd", embedding=vector(55))
+    path.write_bytes(sealed_version_file(entity, NOON))
+    with opened(root) as store:
+        assert codes(store.opening_report.findings) == [("file_not_indexed", entity_id)]
+        assert store.opening_report.clean
+        assert nearest(store, 55) == entity_id
+    rewrite(path, b"damaged")
+    with opened(root) as store:
+        assert store.repair().clean
+        assert b"damaged" in quarantined(root)
+        assert store.load(("memory", entity_id)) is None
 
 
 def test_an_assembly_is_adopted_and_found(root: Path) -> None:
@@ -279,7 +296,8 @@ def test_adopt_takes_a_file_that_is_not_indexed(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no json", b'{"memory_id":"m002","content":"x"}', b'{"memory_id":"m001","content":"x","embedding":[1]}']
+    "data",
+    [b"", b"no json", b'{"memory_id":"m002","content":"x"}', b'{"memory_id":"m001","content":"x","embedding":[1]}'],
 )
 def test_adopt_refuses_what_is_no_such_memory(root: Path, data: bytes) -> None:
     rewrite(memory_file(root, 1), data)

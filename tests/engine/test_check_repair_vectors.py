@@ -183,7 +183,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("rewrite", "ids"), WRONG.values(), ids=WRONG)
-def test_a_full_check_finds_wrong_vectors_and_repair_rebuilds_them(root: Path, rewrite: Rewrite, ids: list[str]) -> None:
+def test_a_full_check_finds_wrong_vectors_and_repair_rebuilds_them(
+    root: Path, rewrite: Rewrite, ids: list[str]
+) -> None:
     rewrite_vectors(root, rewrite)
     wanted = [("vector_wrong", entity_id) for entity_id in ids]
     with opened(root) as store:

@@ -33,9 +33,11 @@ from damaged_stores import (
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.vectors import VectorView
+from synthians_memory.layout import Kind
 
 Inflict = Callable[[Path], None]
 
+KINDS: tuple[Kind, ...] = ("memory", "assembly")
 INDEX = "memory_index.json"
 INDEX_LOG = "memory_index.log"
 MAPPING = "vector_index/mapping.json"
@@ -73,21 +75,17 @@ def keep_logs(patch: pytest.MonkeyPatch) -> None:
 def rows(root: Path) -> dict[str, Any]:
     """What the memory index says of every entity."""
     with opened(root) as store:
-        found = {kind: dict(store.state.index.rows[kind]) for kind in ("memory", "assembly")}
-        assert store.state.vectors.count("memory") == sum(
-            1 for packed in found["memory"] if store.state.vectors.slot_hash(("memory", packed))
-        )
-        return found
+        return {kind: dict(store.state.index.rows[kind]) for kind in KINDS}
 
 
 def require_all_found(store: Store) -> None:
     """Every memory and assembly is loaded, and is the nearest to its own vector."""
-    for kind in ("memory", "assembly"):
-        for entity_id in store.state.index.ids(kind):  # type: ignore[arg-type]
-            entity = store.load((kind, entity_id))  # type: ignore[arg-type]
+    for kind in KINDS:
+        for entity_id in store.state.index.ids(kind):
+            entity = store.load((kind, entity_id))
             assert entity is not None
             assert entity.vector is not None
-            (hit,) = store.search(entity.vector, 1, kind, None)  # type: ignore[arg-type]
+            (hit,) = store.search(entity.vector, 1, kind, None)
             assert hit.memory_id == entity_id
             assert hit.score == pytest.approx(1.0, abs=1e-5)
     assert store.state.vectors.count("memory") == store.state.index.count("memory")
@@ -153,7 +151,9 @@ def test_open_rebuilds_a_lost_memory_index(sound: Path, tmp_path: Path, inflict:
         assert store.opening_report.findings == ()
 
 
-@pytest.mark.parametrize("change", [{"size": 10**30}, {"created_at": 5}, {"content_hash": 5}, {"embedding_hash": "xyz"}])
+@pytest.mark.parametrize(
+    "change", [{"size": 10**30}, {"created_at": 5}, {"content_hash": 5}, {"embedding_hash": "xyz"}]
+)
 def test_a_sealed_row_that_makes_no_sense_is_damage_too(sound: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     root = copy_of(sound, tmp_path)
     resealed(root / INDEX, lambda fields: fields["memories"][memory_id(1)].update(change))
@@ -383,9 +383,7 @@ LOST = [
 @pytest.mark.parametrize(
     ("path", "name", "inflict"), LOST, ids=[f"{path.rpartition('/')[2]}, {name}" for path, name, _ in LOST]
 )
-def test_open_rebuilds_a_lost_vector_index(
-    sound: Path, tmp_path: Path, path: str, name: str, inflict: Inflict
-) -> None:
+def test_open_rebuilds_a_lost_vector_index(sound: Path, tmp_path: Path, path: str, name: str, inflict: Inflict) -> None:
     root = copy_of(sound, tmp_path)
     inflict(root / path)
     with opened(root) as store:

@@ -210,10 +210,12 @@ CALLS = ["create", "open_existing", "replace", "sync_folder"]
 def test_a_spare_made_meanwhile_never_takes_the_place_of_the_segment_in_use(disk: FaultyDisk, call: str) -> None:
     backend = Meanwhile(disk)
     life = Life(backend, Promises())
-    backend.call, backend.meanwhile = call, life.journal.prepare_spare
+    backend.meanwhile = life.journal.prepare_spare
     for size in (2500, 2600, 100, 3900, 2000, 9000, 1):
         life.journal.prepare_spare()
+        backend.call = call
         life.save([size], [size])
+        backend.call = ""
         check(life)
     assert len(segment_paths(backend)) > 5
 

@@ -562,6 +562,56 @@ def test_a_third_life_after_the_second_was_lost_uses_no_number_twice(backend: Me
     assert contents.highest_number == 2
 
 
+# Beside a writer
+
+
+class Beside(MemoryBackend):
+    """Lets the writer act before or after the first read of a segment, or shows it as it was while it was written."""
+
+    path = ""
+    stale = b""
+
+    def meanwhile(self) -> None:
+        pass
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes | None:
+        if path != self.path:
+            return super().read(path, offset, length)
+        self.path = ""
+        before = super().read(path, offset, length)
+        self.meanwhile()
+        return self.stale or (super().read(path, offset, length) if before else None)
+
+
+def test_what_is_dropped_during_the_read_is_not_missed() -> None:
+    backend = Beside()
+    backend.make_folder(JOURNAL)
+    write_three(backend)
+    last = SegmentHeader(4, STORE, EPOCH, 6, 5, 4, FACTS).encode()
+
+    def checkpoint() -> None:
+        overwrite(backend, segment_path(4), last)
+        backend.unlink(A)
+
+    backend.meanwhile = checkpoint  # type: ignore[method-assign]
+    backend.path = A
+    contents = read(backend)
+    assert found(contents) == {5: WRITTEN[5]}
+    assert (contents.damage, contents.checkpointed_through, contents.highest_number) == ([], 4, 4)
+
+
+def test_a_frame_overtaken_by_the_read_is_not_taken_for_damage() -> None:
+    backend = Beside()
+    backend.make_folder(JOURNAL)
+    write_three(backend)
+    data = content(backend, A)
+    place = places(data, 1)[2]
+    backend.path, backend.stale = A, data[: place.start] + bytes(len(place)) + data[place.stop :]
+    contents = read(backend)
+    assert found(contents) == WRITTEN
+    assert contents.damage == []
+
+
 # Time
 
 

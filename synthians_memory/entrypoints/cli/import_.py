@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -24,7 +24,7 @@ from synthians_memory.entrypoints.cli.output import FEW, Output, cleaned, table
 from synthians_memory.entrypoints.cli.program import fail, run
 from synthians_memory.entrypoints.cli.progress import Moving, progress
 from synthians_memory.entrypoints.cli.stores import Place
-from synthians_memory.errors import BatchTooLargeError, InvalidValueError, SynthiansMemoryError
+from synthians_memory.errors import BatchTooLargeError, InvalidValueError, NotAStoreError, SynthiansMemoryError
 from synthians_memory.reports import ImportReport
 from synthians_memory.storage.streams import read_lines
 
@@ -128,7 +128,11 @@ async def _import(place: Place, job: _Import, name: str | None, output: Output) 
 
 
 async def _embedder(place: Place, name: str | None) -> Embedder:
-    known = embedder_name(name) if name else await place.recorded_embedder()
+    known = embedder_name(name)
+    if name is None:
+        # Where there is no store, or its making was interrupted, opening it for writing makes one.
+        with suppress(NotAStoreError):
+            known = await place.recorded_embedder()
     return await asyncio.to_thread(open_embedder, known)
 
 

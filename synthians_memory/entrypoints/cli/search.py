@@ -25,7 +25,7 @@ from synthians_memory.entrypoints.cli.options import (
     kind_of,
     require_input,
 )
-from synthians_memory.entrypoints.cli.output import Output, cleaned, preview, table
+from synthians_memory.entrypoints.cli.output import Output, cleaned, preview, table, tell
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
 from synthians_memory.errors import (
@@ -144,6 +144,7 @@ async def _search(place: Place, query: _Query, output: Output) -> int:
         assert asked is not None  # noqa: S101
         hits = await store.search(asked, query.k, query.where, kind=query.kind)
         found = [(hit, await _entity(store, hit, damage)) for hit in hits]
+        vectors = store.stats()["vectors" if query.kind == "memory" else "assembly_composites"]
     if output.json:
         output.document({"hits": [_hit(hit, entity) for hit, entity in found]})
     elif found:
@@ -151,6 +152,8 @@ async def _search(place: Place, query: _Query, output: Output) -> int:
         output.show(table(("", "score", query.kind), rows, cut=query.kind))
     else:
         output.show("nothing found")
+    if not vectors:
+        tell("hint", f"No {query.kind} in the store has a vector; `import --embed` gives memories theirs.")
     return damage.exit_code()
 
 

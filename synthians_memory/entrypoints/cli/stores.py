@@ -98,9 +98,11 @@ class Place:
             yield store
 
     async def recorded_embedder(self) -> str | None:
-        """The name of the embedder whose vectors the store holds; None where there is none, or no store yet."""
-        if self.is_empty:
-            return None
+        """The name of the embedder whose vectors the store holds; None where it names none.
+
+        Raises:
+            NotAStoreError, DiskError: as `require`.
+        """
         async with self.reading() as store:
             name: str | None = store.stats()["embedder"]
             return name

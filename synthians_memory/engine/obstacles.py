@@ -1,0 +1,56 @@
+"""What stands under the name of one of the store's own files and is no regular file: it is moved out of the way.
+
+It is not for entity files, which check and repair judge one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from synthians_memory.engine.quarantine import Quarantine
+from synthians_memory.layout import (
+    FAISS_FILE,
+    FAISS_NEXT,
+    INDEX,
+    INDEX_LOG,
+    JOURNAL,
+    JOURNAL_RESERVE,
+    MAPPING,
+    REPAIR_PLAN,
+    VECTORS_LOG,
+    segment_number,
+    segment_path,
+)
+from synthians_memory.reports import Finding
+from synthians_memory.storage.backend import Backend
+
+__all__ = ["set_obstacles_aside"]
+
+# All of them derived, or made anew where they are missing.
+_FILES: Final = (INDEX, INDEX_LOG, MAPPING, FAISS_FILE, FAISS_NEXT, VECTORS_LOG, JOURNAL_RESERVE, REPAIR_PLAN)
+
+
+def set_obstacles_aside(backend: Backend, quarantine: Quarantine) -> list[Finding]:
+    """Move each folder, symlink or special file that stands where a file of the store belongs to quarantine.
+
+    Nothing is followed or opened. Idempotent.
+
+    Returns:
+        A finding for each.
+
+    Raises:
+        DiskError: one of them is still where it was.
+    """
+    findings: list[Finding] = []
+    for path in [*_FILES, *_segments(backend)]:
+        stat = backend.stat(path)
+        if stat is not None and stat.kind != "file":
+            kept = quarantine.move(path, "it is no regular file")
+            findings.append(Finding("not_a_file", f"{path} is no regular file; it is kept as {kept}", path))
+    return findings
+
+
+def _segments(backend: Backend) -> Iterator[str]:
+    numbers = [segment_number(name) for name, stat in backend.scan(JOURNAL) if stat.kind != "file"]
+    yield from (segment_path(number) for number in sorted(n for n in numbers if n is not None))

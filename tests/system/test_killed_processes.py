@@ -1,0 +1,76 @@
+"""Processes killed with SIGKILL at random moments, again and again over one store: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from acknowledged import Acknowledged
+from editions import DIMENSION
+from fork_server import ForkServer
+from verdict import require_kept, seen_by_reader
+
+KILLS = 15
+MANY_KILLS = 400
+# Small segments and frequent checkpoints, so that a kill is never far from one.
+CONFIG: dict[str, Any] = {
+    "embedding_dimension": DIMENSION,
+    "segment_bytes": 32 * 1024,
+    "checkpoint_interval": 0.03,
+    "index_backup_count": 2,
+    "backup_interval": 0.2,
+}
+
+
+def moments(rng: Random) -> Iterator[float]:
+    """Seconds from the start of an opening to its kill; a part of them lies within recovery."""
+    while True:
+        yield rng.uniform(0, 0.06) if rng.random() < 0.4 else rng.uniform(0.02, 0.5)
+
+
+async def kill_again_and_again(server: ForkServer, path: Path, kills: int, seed: int, **config: Any) -> Acknowledged:
+    """The store at `path` after so many kills, with its history."""
+    rng = Random(seed)
+    history = Acknowledged()
+    for life, seconds in zip(range(1, kills + 1), moments(rng), strict=False):
+        logged = rng.choice((0, 0.6, 100.0))
+        settings = {"path": str(path), "config": CONFIG | config, "seed": seed, "life": life, "logged": logged}
+        with closing(server.start("work", **settings)) as child:
+            assert child.line() == {"ready": True}
+            child.go()
+            history.note_all(child.lines_for(seconds))
+            child.kill()
+            history.note_all(child.lines())
+        if rng.random() < 0.5:
+            await require_kept(path, history)
+        elif path.is_dir():
+            # The next life begins where this one was cut off, so that one crash comes upon another.
+            await require_kept(shutil.copytree(path, path.with_name(f"copy {life}")), history.copy())
+            history.settle(await seen_by_reader(path))
+    await require_kept(path, history)
+    return history
+
+
+@pytest.mark.parametrize("durability", ["commit", "interval"])
+async def test_killed_processes_lose_nothing_acknowledged(
+    fork_server: ForkServer, tmp_path: Path, durability: str
+) -> None:
+    kills = KILLS if durability == "commit" else KILLS // 3
+    history = await kill_again_and_again(fork_server, tmp_path / "store", kills, 1, durability=durability)
+    assert history.operations > kills
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("durability", ["commit", "interval"])
+async def test_many_killed_processes_lose_nothing_acknowledged(
+    fork_server: ForkServer, tmp_path: Path, durability: str, record_property: Any
+) -> None:
+    history = await kill_again_and_again(fork_server, tmp_path / "store", MANY_KILLS, 2, durability=durability)
+    record_property("operations", history.operations)
+    print(f"{MANY_KILLS} kills, {history.lives} lives, {history.operations} acknowledged operations, 0 lost")
