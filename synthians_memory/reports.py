@@ -5,7 +5,7 @@ They are values, not actions: making one changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from synthians_memory.layout import Kind
@@ -111,6 +111,10 @@ class RepairReport:
     def clean(self) -> bool:
         """Whether nothing worse than a note remains."""
         return all(finding.severity == "note" for finding in self.remaining)
+
+    def preceded_by(self, actions: tuple[str, ...]) -> RepairReport:
+        """This report with `actions` that were taken before."""
+        return replace(self, actions=(*actions, *self.actions)) if actions else self
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

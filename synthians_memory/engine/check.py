@@ -15,7 +15,13 @@ from synthians_memory.config import CheckLevel
 from synthians_memory.engine.exact import prepare
 from synthians_memory.engine.foreign_files import inspect_for
 from synthians_memory.engine.index import MemoryIndex
-from synthians_memory.engine.journal_findings import damage_findings, loss_findings, torn_findings
+from synthians_memory.engine.journal_findings import (
+    damage_findings,
+    loss_findings,
+    torn_findings,
+    unreadable_findings,
+)
+from synthians_memory.engine.obstacles import obstacle_findings
 from synthians_memory.engine.rebuild import vector_defects
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.rows import stat_of
@@ -75,7 +81,7 @@ def check(state: StoreState, level: CheckLevel, progress: Progress | None = None
     if level == "off":
         return []
     steps = _Steps(state, progress if level == "full" else None)
-    findings = list(_check_superblock(state))
+    findings = [*_check_superblock(state), *obstacle_findings(state.backend)]
     for kind in _KINDS:
         findings += _check_folder(state, kind, steps, full=level == "full")
     findings += _check_vectors(state)
@@ -284,6 +290,7 @@ def _check_journal(state: StoreState) -> Iterator[Finding]:
     if state.journal is None:
         yield from loss_findings(state, contents)
         yield from torn_findings(contents)
+        yield from unreadable_findings(contents)
 
 
 def _check_vector_values(state: StoreState, steps: _Steps) -> Iterator[Finding]:
@@ -343,6 +350,7 @@ def found_again(state: StoreState, findings: Sequence[Finding]) -> list[Finding]
 
 def _check_parts(state: StoreState) -> Iterator[Finding]:
     yield from _check_superblock(state)
+    yield from obstacle_findings(state.backend)
     yield from _check_vectors(state)
     yield from _check_views(state)
     yield from _check_journal(state)

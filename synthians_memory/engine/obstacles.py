@@ -1,4 +1,4 @@
-"""What stands under the name of one of the store's own files and is no regular file: it is moved out of the way.
+"""What stands under the name of one of the store's own files and is no regular file: found, and moved out of the way.
 
 It is not for entity files, which check and repair judge one by one.
 """
@@ -25,16 +25,27 @@ from synthians_memory.layout import (
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
 
-__all__ = ["set_obstacles_aside"]
+__all__ = ["obstacle_findings", "set_obstacles_aside"]
 
 # All of them derived, or made anew where they are missing.
 _FILES: Final = (INDEX, INDEX_LOG, MAPPING, FAISS_FILE, FAISS_NEXT, VECTORS_LOG, JOURNAL_RESERVE, REPAIR_PLAN)
 
 
-def set_obstacles_aside(backend: Backend, quarantine: Quarantine) -> list[Finding]:
-    """Move each folder, symlink or special file that stands where a file of the store belongs to quarantine.
+def obstacle_findings(backend: Backend) -> Iterator[Finding]:
+    """One for each folder, symlink or special file where a file of the store belongs. Follows and opens nothing."""
+    for path in [*_FILES, *_segments(backend)]:
+        stat = backend.stat(path)
+        if stat is not None and stat.kind != "file":
+            yield Finding("not_a_file", f"{path} is no regular file", path)
 
-    Nothing is followed or opened. Idempotent.
+
+def _segments(backend: Backend) -> Iterator[str]:
+    numbers = [segment_number(name) for name, stat in backend.scan(JOURNAL) if stat.kind != "file"]
+    yield from (segment_path(number) for number in sorted(n for n in numbers if n is not None))
+
+
+def set_obstacles_aside(backend: Backend, quarantine: Quarantine) -> list[Finding]:
+    """Move each of them to quarantine; idempotent.
 
     Returns:
         A finding for each.
@@ -42,15 +53,8 @@ def set_obstacles_aside(backend: Backend, quarantine: Quarantine) -> list[Findin
     Raises:
         DiskError: one of them is still where it was.
     """
-    findings: list[Finding] = []
-    for path in [*_FILES, *_segments(backend)]:
-        stat = backend.stat(path)
-        if stat is not None and stat.kind != "file":
-            kept = quarantine.move(path, "it is no regular file")
-            findings.append(Finding("not_a_file", f"{path} is no regular file; it is kept as {kept}", path))
-    return findings
-
-
-def _segments(backend: Backend) -> Iterator[str]:
-    numbers = [segment_number(name) for name, stat in backend.scan(JOURNAL) if stat.kind != "file"]
-    yield from (segment_path(number) for number in sorted(n for n in numbers if n is not None))
+    moved: list[Finding] = []
+    for finding in list(obstacle_findings(backend)):
+        kept = quarantine.move(finding.path, "it is no regular file")
+        moved.append(Finding(finding.code, f"{finding.message}; it is kept as {kept}", finding.path))
+    return moved

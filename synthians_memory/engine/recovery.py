@@ -9,7 +9,7 @@ It is not repair: it brings back what was acknowledged; files changed outside ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from synthians_memory.codec import Version
@@ -19,7 +19,7 @@ from synthians_memory.engine.commit import Committer
 from synthians_memory.engine.entity_files import EntityFiles
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.index_backup import IndexBackups
-from synthians_memory.engine.journal_findings import damage_findings, loss_findings
+from synthians_memory.engine.journal_findings import damage_findings, loss_findings, unreadable_findings
 from synthians_memory.engine.obstacles import set_obstacles_aside
 from synthians_memory.engine.overlay import Overlay
 from synthians_memory.engine.quarantine import Quarantine
@@ -293,18 +293,9 @@ def _set_journal_aside(state: StoreState, contents: JournalContents) -> None:
     for path in contents.foreign:
         kept = state.quarantine.move(path, "it belongs to another life of the store")
         state.notes.append(Finding("journal_foreign", f"a segment of another epoch was set aside as {kept}", path))
-    for path in contents.unreadable:
-        _set_unreadable_aside(state, path)
-
-
-def _set_unreadable_aside(state: StoreState, path: str) -> None:
-    """A segment whose header never became durable holds nothing; one with content is kept."""
-    data = state.backend.read(path)
-    if data is not None and data.strip(b"\0"):
-        kept = state.quarantine.move(path, "it has no intact header and no intact frame")
-        state.notes.append(Finding("journal_foreign", f"a segment without an intact header is kept as {kept}", path))
-    elif data is not None:
-        state.backend.unlink(path)
+    for finding in unreadable_findings(contents):
+        kept = state.quarantine.move(finding.path, finding.message)
+        state.notes.append(replace(finding, message=f"{finding.message}; it is kept as {kept}"))
 
 
 def _journal(state: StoreState, contents: JournalContents) -> Journal:

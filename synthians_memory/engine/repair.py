@@ -17,7 +17,6 @@ from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer, Operation
 from synthians_memory.engine.documents import read_document, write_document
 from synthians_memory.engine.foreign_files import inspect_for
-from synthians_memory.engine.obstacles import set_obstacles_aside
 from synthians_memory.engine.rebuild import vector_change
 from synthians_memory.engine.records import Key, decode_record
 from synthians_memory.engine.salvage import salvage
@@ -103,6 +102,8 @@ class Planner:
         return _ACTIONS.get(finding.code, ())
 
     def _file_actions(self, finding: Finding, *, automatic: bool) -> tuple[Action, ...]:
+        if finding.entity_id is None:
+            return ("set_aside",)
         key = _key_of(finding.kind, finding.entity_id)
         indexed = self._state.index.hash(key) is not None
         missing = finding.code == "file_missing"
@@ -205,18 +206,19 @@ class Repairer:
                 self._state.backend.sync_folder("")
         self._state.vanished = frozenset()
 
-    def resume(self) -> bool:
-        """Take the steps of a plan that was interrupted; False where there is none. Raises DiskError."""
+    def resume(self) -> tuple[str, ...]:
+        """Take the steps of a plan that was interrupted; returns what was done. Raises DiskError."""
         try:
             saved = read_document(self._state.backend, REPAIR_PLAN)
         except DamagedViewError:
             # A plan holds nothing that check does not find again.
             self._drop_plan()
-            return False
+            return ()
         if saved is None:
-            return False
-        self._take([Step(**step) for step in saved["steps"]])
-        return True
+            return ()
+        steps = [Step(**step) for step in saved["steps"]]
+        self._take(steps)
+        return tuple(f"{step.sentence()} (of an earlier repair that was interrupted)" for step in steps)
 
     def adopt(self, key: Key) -> Version:
         """Take the file of one entity as it stands, whatever its hash line says; an ordinary journaled write.
@@ -300,12 +302,11 @@ class Repairer:
             self._committer.apply_file(key, version, frozenset())
 
     def _set_aside(self, step: Step) -> None:
-        key = _key_of(step.kind, step.entity_id)
         stat = self._state.backend.stat(step.path)
-        found = self._inspect(key)
+        found = None if step.entity_id is None else self._inspect(_key_of(step.kind, step.entity_id))
         if stat is None or (found is not None and found.state != "damaged"):
             return
-        reason = found.reason if found else "something that is no regular file stood in the place of an entity file"
+        reason = found.reason if found else "something that is no regular file stood in the place of one"
         target = self._state.quarantine.move(step.path, reason)
         self._quarantined.append(target)
         saved = salvage(found.data) if found else None
@@ -343,7 +344,6 @@ class Repairer:
         self._write_views(step)
 
     def _write_views(self, step: Step) -> None:
-        self._state.notes.extend(set_obstacles_aside(self._state.backend, self._state.quarantine))
         self._state.index.forget_files()
         self._state.vectors.forget_files()
         self._state.index.snapshot_wanted = True

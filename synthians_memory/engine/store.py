@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from synthians_memory.codec import Version
 from synthians_memory.config import CheckLevel, StoreConfig
@@ -25,6 +25,7 @@ from synthians_memory.errors import (
     DamagedError,
     DiskError,
     EmbedderMismatchError,
+    JournalFailedError,
     ReadOnlyError,
 )
 from synthians_memory.layout import JOURNAL, Kind, entity_path
@@ -35,6 +36,8 @@ from synthians_memory.storage.lock import ReaderLock, StoreLock
 from synthians_memory.times import Clock, format_time, from_micros
 
 __all__ = ["Store"]
+
+T = TypeVar("T")
 
 _MOST_LOOKS: Final = 5
 
@@ -124,16 +127,29 @@ class Store:
     def _check_at_open(self) -> None:
         state = self.state
         repairer = self._repairer()
-        if state.config.auto_repair:
-            repairer.resume()
+        auto_repair = state.config.auto_repair and not state.read_only_reason
+        resumed: tuple[str, ...] = ()
+        if auto_repair:
+            resumed = self._mended(repairer.resume, resumed)
         findings = check(state, state.config.startup_check)
+        report = RepairReport(findings=tuple(findings), remaining=tuple(findings))
         if state.config.auto_repair and any(finding.severity != "note" for finding in findings):
-            self.opening_report = repairer.repair(findings, automatic=True)
-        else:
-            self.opening_report = RepairReport(findings=tuple(findings), remaining=tuple(findings))
+            report = self._mended(lambda: repairer.repair(findings, automatic=True), report)
+        self.opening_report = report
+        self.opening_report = self.opening_report.preceded_by(resumed)
         refused = [f for f in self.opening_report.remaining if f.code == "repair_refused"]
         if refused and not state.read_only_reason:
             state.read_only_reason = f"{refused[0].message}; look at the store's files, then run `repair`"
+
+    def _mended(self, mend: Callable[[], T], unmended: T) -> T:
+        """What `mend` returns; a disk that is full, say, does not keep what it holds from being read."""
+        try:
+            return mend()
+        except JournalFailedError:
+            raise
+        except DiskError as error:
+            self.state.last_error = str(error)
+            return unmended
 
     # Reading
 
@@ -268,8 +284,9 @@ class Store:
         repairer = self._repairer()
         self.state.read_only_reason = "" if self._is_sound() else self.state.read_only_reason
         repairer.accept_losses()
-        repairer.resume()
-        return repairer.repair(check(self.state, "full", progress), automatic=False, progress=progress)
+        resumed = repairer.resume()
+        report = repairer.repair(check(self.state, "full", progress), automatic=False, progress=progress)
+        return report.preceded_by(resumed)
 
     def _is_sound(self) -> bool:
         journal = self.state.journal

@@ -22,7 +22,7 @@ from synthians_memory.storage.backend import Backend
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.store_history import DrivenStore, StoreHistory, delete, require, save
 
-__all__ = ["SCENARIOS", "SMALL_STORE", "StoreScenario", "assembly", "logged_views", "memory"]
+__all__ = ["FULL_DISK", "SCENARIOS", "SMALL_STORE", "StoreScenario", "assembly", "logged_views", "memory"]
 
 Step: TypeAlias = Callable[[DrivenStore], object]
 
@@ -221,6 +221,12 @@ def _sequence(*steps: Sequence[Step] | Step) -> tuple[Step, ...]:
     return tuple(step for part in steps for step in (part if isinstance(part, Sequence) else (part,)))
 
 
+def _reserve(driven: DrivenStore) -> None:
+    """What lets deletes in on a full disk is made beside a segment in use."""
+    driven.save(memory("m0", 2))
+    _spare(driven)
+
+
 _BACKED_UP: Final = replace(SMALL_STORE, index_backup_count=2, backup_interval=0.0)
 _INTERVAL: Final = replace(SMALL_STORE, durability="interval", flush_threshold=3)
 _THREE: Final = _sequence(_one_by_one(3), _checkpoint)
@@ -234,6 +240,25 @@ _ROUNDS: Final = _sequence(
         )
         for n in range(3)
     )
+)
+
+# For a disk that has little room: what is refused for that is not acknowledged, and deletes are admitted.
+FULL_DISK: Final = StoreScenario(
+    "a full disk",
+    _sequence(
+        *((_saves(memory(f"f{n}", length=_LONG // 3)), _deletes("f0")) for n in range(4)),
+        (
+            _group,
+            _deletes("m0"),
+            _deletes("m1"),
+            _checkpoint,
+            _saves(memory("m1", 4)),
+            _deletes("f1", "f2"),
+            _checkpoint,
+        ),
+    ),
+    _sequence(_one_by_one(3), _checkpoint, _reserve),
+    closed=False,
 )
 
 SCENARIOS: Final = (

@@ -250,7 +250,7 @@ def test_a_segment_that_is_none_is_set_aside(root: Path) -> None:
     path.write_bytes(b"no segment" * 600)
     (root / "journal" / "notes.txt").write_bytes(b"mine")
     with opened(root) as store:
-        assert codes(store.state.notes) == [("journal_foreign", None)]
+        assert codes(store.state.notes) == [("journal_damaged", None)]
         assert not path.exists()
         assert b"no segment" * 600 in quarantined(root)
         save(store, memory(5))
@@ -277,7 +277,7 @@ def test_a_reader_names_journal_damage_and_changes_nothing(root: Path) -> None:
     flip_text(root, "new 6")
     before = contents(root)
     store = open_store(root, read_only=True)
-    assert ("journal_damaged", None) in looked_at(store, root, "full")
+    assert ("journal_damaged", memory_id(6)) in looked_at(store, root, "full")
     assert content_of(store, 5) == "new 5"
     store.close()
     assert contents(root) == before
@@ -290,7 +290,7 @@ def test_damage_in_a_live_journal_is_found_copied_and_left_behind(root: Path) ->
         segment = flip_text(root, "new 6")
         was = segment.read_bytes()
         assert looked_at(store, root, "quick") == []
-        assert looked_at(store, root, "full") == [("journal_damaged", None)]
+        assert looked_at(store, root, "full") == [("journal_damaged", memory_id(6))]
         assert store.repair().clean
         assert was in quarantined(root)
         assert looked_at(store, root, "full") == []

@@ -32,7 +32,6 @@ from damaged_stores import (
 from synthians_memory.engine.store import Store
 from synthians_memory.errors import (
     NotAStoreError,
-    NotRegularFileError,
     UnsupportedFormatError,
 )
 
@@ -237,10 +236,11 @@ def test_a_superblock_that_is_no_file_is_moved_aside(root: Path) -> None:
         assert b"/etc/passwd" in quarantined(root)
     (root / SUPERBLOCK).unlink()
     (root / SUPERBLOCK).mkdir()
-    before = contents(root)
-    with pytest.raises(NotRegularFileError):
-        open_store(root)
-    assert contents(root) == before
+    with opened(root) as store:
+        assert codes(store.state.notes) == [("superblock_damaged", None)]
+        assert content_of(store, 7) == "memory 7"
+    with opened(root) as store:
+        assert not store.state.notes
 
 
 def test_a_reader_rebuilds_a_lost_superblock_in_memory_only(root: Path) -> None:

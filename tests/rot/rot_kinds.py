@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 
 from rot_oracle import Rot
-from rot_samples import FileImage, Sample
+from rot_samples import FileImage, Sample, is_entity
 
-from synthians_memory.layout import ASSEMBLIES, JOURNAL, MEMORIES, segment_path
+from synthians_memory.layout import JOURNAL
 from synthians_memory.storage.segment import HEADER_BLOCK
 
 _TOUCHED_NS = 7_000_000_000
@@ -19,15 +20,11 @@ def is_segment(path: str) -> bool:
     return path.endswith(".wal")
 
 
-def is_entity(path: str) -> bool:
-    return path.startswith((f"{MEMORIES}/", f"{ASSEMBLIES}/"))
-
-
 def kind_of(path: str) -> str:
     """What it is, whatever its number or name."""
     if is_entity(path):
         return "entity"
-    return "segment" if is_segment(path) else path.split(".")[0]
+    return "segment" if is_segment(path) else path.split(".", maxsplit=1)[0]
 
 
 def content_end(data: bytes) -> int:
@@ -60,21 +57,27 @@ def flipped(sample: Sample, path: str, offset: int, mask: int, *, touched: bool 
 
 
 def truncated(sample: Sample, path: str, length: int) -> Rot:
-    """The file ends early; of a segment's end nothing tells, if the cut falls between two frames."""
+    """The file ends early."""
     data = sample.image[path].data
     rot = changed(sample, path, data[:length], f"is cut to {length} bytes", touched=length % 2 == 1)
-    return _endless(rot) if is_segment(path) else rot
+    return _unnoticed(sample, rot, path)
 
 
-def _endless(rot: Rot) -> Rot:
-    return Rot(rot.what, rot.changes, rot.folders, endless=True)
+def _unnoticed(sample: Sample, rot: Rot, path: str) -> Rot:
+    """Nothing tells how far the newest segment reached."""
+    return replace(rot, endless=path == newest_segment(sample))
+
+
+def newest_segment(sample: Sample) -> str:
+    """The path of the segment that was in use."""
+    return max(path for path in sample.paths if is_segment(path))
 
 
 def zeroed(sample: Sample, path: str) -> Iterator[Rot]:
     """Zeros in the place of all of the file, and of a sector of it."""
     data = sample.image[path].data
     rot = changed(sample, path, bytes(len(data)), "is all zeros")
-    yield _endless(rot) if is_segment(path) else rot
+    yield _unnoticed(sample, rot, path)
     end = content_end(data)
     for start in (0, end // 2, max(0, end - _TORN)):
         hole = data[:start] + bytes(_TORN) + data[start + _TORN :]
@@ -95,9 +98,9 @@ def swapped(sample: Sample) -> Iterator[Rot]:
             continue
         first, second = sample.image[one], sample.image[other]
         what = f"{one} and {other} are swapped"
-        yield Rot(what, {one: second, other: first}, endless=is_segment(one))
+        yield Rot(what, {one: second, other: first})
         kept = {one: FileImage(second.data, first.mtime_ns), other: FileImage(first.data, second.mtime_ns)}
-        yield Rot(f"{what}, not their times", kept, endless=is_segment(one))
+        yield Rot(f"{what}, not their times", kept)
 
 
 def duplicated(sample: Sample, path: str) -> Iterator[Rot]:
@@ -114,8 +117,8 @@ def duplicated(sample: Sample, path: str) -> Iterator[Rot]:
 
 
 def deleted(sample: Sample, path: str) -> Rot:
-    """It is gone; nothing tells of the last segment."""
-    return Rot(f"{path} is deleted", {path: None}, endless=is_segment(path))
+    """It is gone."""
+    return _unnoticed(sample, Rot(f"{path} is deleted", {path: None}), path)
 
 
 def older(sample: Sample, path: str) -> Iterator[Rot]:
@@ -124,19 +127,12 @@ def older(sample: Sample, path: str) -> Iterator[Rot]:
     if data is not None:
         for touched in (False, True):
             rot = changed(sample, path, data, "is an older version", touched=touched)
-            yield _endless(rot) if is_segment(path) else rot
+            yield _unnoticed(sample, rot, path)
 
 
 def folder_in_place(path: str) -> Rot:
     """A folder stands where the file was."""
-    return Rot(f"{path} is a folder", {}, (path,), endless=is_segment(path))
-
-
-def segment_of(sample: Sample, number: int) -> str:
-    """The path of a segment that the sample has."""
-    path = segment_path(number)
-    assert path in sample.image
-    return path
+    return Rot(f"{path} is a folder", {}, (path,))
 
 
 def coarse(sample: Sample) -> Iterator[Rot]:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from synthians_memory.codec import Version
 from synthians_memory.engine.records import Key, decode_record
 from synthians_memory.engine.store import Store
-from synthians_memory.layout import INITIAL_FOLDERS, LOCK_FILE, entity_path, is_scratch
+from synthians_memory.layout import ENTITY_FOLDERS, INITIAL_FOLDERS, LOCK_FILE, entity_path, is_scratch
 from synthians_memory.storage.memory import Medium, MemoryBackend
 from synthians_memory.storage.segment import read_journal
 from synthians_memory.testing.clock import ManualClock
@@ -95,6 +95,11 @@ class FileTimes:
 
     def monotonic(self) -> float:
         return 0.0
+
+
+def is_entity(path: str) -> bool:
+    """Whether it is in a folder of entity files."""
+    return path.split("/", maxsplit=1)[0] in ENTITY_FOLDERS.values()
 
 
 def disk_of(image: Image, folders: tuple[str, ...] = ()) -> MemoryBackend:

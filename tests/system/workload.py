@@ -26,6 +26,7 @@ from synthians_memory.codec import encode
 from synthians_memory.errors import StoreLockedError
 from synthians_memory.layout import Kind
 from synthians_memory.models import Entity
+from synthians_memory.storage import local
 from synthians_memory.testing.store_scenarios import logged_views
 
 _EDITIONS_PER_LIFE = 100_000
@@ -268,14 +269,27 @@ def work(settings: dict[str, Any], report: Report) -> None:
     """Change the store at random, in several tasks at once.
 
     Settings: path, config (of the store), seed, life (of the store, counted by the caller), tasks, steps of each
-    (without it: until killed), and logged (whether views append to their logs, however small they are).
+    (without it: until killed), logged (whether views append to their logs, however small they are), waits (whether
+    to say that it is ready, and wait to be told to go), and planted (a mistake, of `MISTAKES`).
     """
-    report.say(ready=True)
-    report.wait()
+    if settings.get("waits"):
+        report.say(ready=True)
+        report.wait()
+    if "planted" in settings:
+        MISTAKES[settings["planted"]]()
     with ExitStack() as stack:
         if settings.get("logged"):
             stack.enter_context(logged_views(settings["logged"]))
         asyncio.run(_work(settings, report))
+
+
+def _no_content_is_synced() -> None:
+    local.sync_content = lambda descriptor: None
+    local.LocalBackend.sync_filesystem = lambda self: True  # type: ignore[method-assign]
+
+
+# What a test must see, if it sees anything: each changes this process for good.
+MISTAKES: dict[str, Callable[[], None]] = {"no content is synced": _no_content_is_synced}
 
 
 # Racing for one store

@@ -1,0 +1,134 @@
+"""File systems and loop devices of a test's own, gone at its end whatever happens; and why a machine has none."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_PATIENCE = 10.0
+
+# How to make a file system, what it must be mounted with, and the least size it takes, in MiB.
+MAKERS: dict[str, tuple[list[str], str, int]] = {
+    "ext4": (["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"], "", 48),
+    "ext4 fast_commit": (["mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "fast_commit"], "", 48),
+    "xfs": (["mkfs.xfs", "-q", "-f"], "nouuid", 320),
+    "btrfs": (["mkfs.btrfs", "-q", "-f"], "", 128),
+}
+
+
+def run(*command: str) -> str:
+    """Run a system tool; what it says. AssertionError where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
+    return done.stdout.strip()
+
+
+@functools.cache
+def why_nothing_can_be_mounted() -> str:
+    """Why this machine cannot do what these tests need; "" where it can."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return "mounting needs root"
+    missing = [name for name in ("mount", "umount", "losetup") if shutil.which(name) is None]
+    if missing:
+        return f"{', '.join(missing)} is not installed"
+    refused = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    return "" if refused.returncode == 0 else "this process may not mount anything"
+
+
+def require_mounts() -> None:
+    """Skip the test, with the reason, where nothing can be mounted."""
+    if reason := why_nothing_can_be_mounted():
+        pytest.skip(reason)
+
+
+def require_disks(kind: str) -> None:
+    """As `require_mounts`, and for disk images of a file system as well."""
+    require_mounts()
+    tool = MAKERS[kind][0][0]
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    if not os.path.exists("/dev/loop-control"):
+        pytest.skip("this machine has no loop devices")
+    name = kind.split()[0]
+    if name not in Path("/proc/filesystems").read_text().split():
+        pytest.skip(f"this kernel has no {name}")
+
+
+def require_recording_disks(kind: str) -> None:
+    """As `require_disks`, and for disks in user space as well."""
+    require_disks(kind)
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("this machine has no /dev/fuse, and so no disk that can be recorded")
+
+
+def _retry(*command: str) -> bool:
+    """Run it until it succeeds: what just let go of a file system may take a moment."""
+    end = time.monotonic() + _PATIENCE
+    while subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@contextmanager
+def unmounted(target: Path) -> Iterator[None]:
+    """What gets mounted on `target` meanwhile is unmounted at the end."""
+    try:
+        yield
+    finally:
+        if target.is_mount() and not _retry("umount", str(target)):
+            run("umount", "--lazy", str(target))
+            raise AssertionError(f"something still used {target}")
+
+
+@contextmanager
+def mounted(source: str, target: Path, kind: str, options: str = "") -> Iterator[Path]:
+    """A mounted file system; `target` is made."""
+    target.mkdir(exist_ok=True)
+    flags = ["-o", options] if options else []
+    run("mount", "-t", kind, *flags, source, str(target))
+    with unmounted(target):
+        yield target
+
+
+@contextmanager
+def tmpfs(target: Path, options: str) -> Iterator[Path]:
+    """A file system in memory, of a size of its own."""
+    with mounted("tmpfs", target, "tmpfs", options):
+        yield target
+
+
+@contextmanager
+def loop_device(image: Path) -> Iterator[str]:
+    """A loop device on `image`."""
+    device = run("losetup", "--find", "--show", str(image))
+    try:
+        yield device
+    finally:
+        assert _retry("losetup", "--detach", device), f"{device} could not be detached"
+
+
+@contextmanager
+def mounted_image(image: Path, target: Path, kind: str, options: str = "") -> Iterator[Path]:
+    """The file system in a file; its loop device goes with the mount, even where this process is killed."""
+    name, _, _ = kind.partition(" ")
+    wanted = ",".join(filter(None, ("loop", MAKERS[kind][1], options)))
+    with mounted(str(image), target, name, wanted):
+        yield target
+
+
+def make_image(image: Path, kind: str) -> None:
+    """An empty file system in a file."""
+    command, _, mebibytes = MAKERS[kind]
+    with open(image, "wb") as file:
+        file.truncate(mebibytes << 20)
+    run(*command, str(image))
