@@ -139,6 +139,9 @@ class Checkpointer:
 
     def _write_again(self) -> None:
         """Write the entities of a failed interval into new files, from the journal."""
+        if self._state.files.doubtful:
+            self._rewrite |= self._state.index.dirty_keys()
+            self._state.files.doubtful = False
         if not self._rewrite:
             return
         identity = (self._state.superblock.store_id, self._state.superblock.epoch)

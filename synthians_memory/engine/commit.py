@@ -169,6 +169,8 @@ class Committer:
             self._apply_files(layer)
             self._state.overlay.settle(layer)
         self._unapplied = []
+        # Only now: a file may hold what an earlier one of these layers put there.
+        self._before = {}
 
     # Preparing
 
@@ -338,7 +340,7 @@ class Committer:
 
     def _apply_files(self, layer: dict[Key, Version | None]) -> None:
         for key, version in layer.items():
-            before = self._before.pop(key, _Before(set(), None))
+            before = self._before.get(key, _Before(set(), None))
             stuck = self._state.overlay.stuck.get(key)
             known = before.hashes | stuck.known if stuck else before.hashes
             self.apply_file(key, version, frozenset(known), before.stat)
@@ -401,7 +403,7 @@ class Committer:
             self._quarantine(key, path, "a version written outside stood where an acknowledged one was written")
 
     def _quarantine(self, key: Key, path: str, reason: str) -> None:
-        target = self._state.quarantine.move(path, reason)
+        target = self._state.set_aside(path, reason)
         self._state.counters.conflicts += 1
         self._state.notes.append(Finding("conflict", f"{reason}; it is kept as {target}", path, *key))
 

@@ -30,6 +30,8 @@ class EntityFiles:
         self._unheld: list[str] = []
         self._folders: set[Kind] = set()
         self._token = 0
+        # Whether a sync of a folder has failed since the interval began, outside of the interval's own.
+        self.doubtful = False
 
     def write(self, kind: Kind, entity_id: str, data: bytes) -> EntryStat:
         """Put `data` under the entity's final name in one step; not durable yet.

@@ -123,7 +123,8 @@ class MemoryIndex:
             self._group[kind, entity_id] = self.rows[kind].get(entity_id)
         self._dirty = {}
         self._frozen_position = position
-        if self.snapshot_due():
+        # One that failed half-way may no longer look due, and must not be finished with its old rows.
+        if self._frozen_rows is not None or self.snapshot_due():
             self._frozen_rows = {kind: rows.copy() for kind, rows in self.rows.items()}
 
     def snapshot_due(self) -> bool:

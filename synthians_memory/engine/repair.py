@@ -307,7 +307,7 @@ class Repairer:
         if stat is None or (found is not None and found.state != "damaged"):
             return
         reason = found.reason if found else "something that is no regular file stood in the place of one"
-        target = self._state.quarantine.move(step.path, reason)
+        target = self._state.set_aside(step.path, reason)
         self._quarantined.append(target)
         saved = salvage(found.data) if found else None
         if saved:

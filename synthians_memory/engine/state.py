@@ -20,7 +20,7 @@ from synthians_memory.engine.records import Key
 from synthians_memory.engine.superblock import Superblock, store_superblock
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Position
-from synthians_memory.errors import ChangedOutsideError, DamagedFileError
+from synthians_memory.errors import ChangedOutsideError, DamagedFileError, DiskError
 from synthians_memory.layout import Kind, entity_path
 from synthians_memory.models import Entity
 from synthians_memory.reports import Finding
@@ -107,6 +107,15 @@ class StoreState:
         self.superblock = changed
         if self.journal is not None:
             self.journal.facts = changed.facts()
+
+    def set_aside(self, path: str, reason: str) -> str:
+        """Move the entity file at `path` to quarantine, durably; returns its new path. Raises DiskError."""
+        try:
+            return self.quarantine.move(path, reason)
+        except DiskError:
+            # A failed sync of its folder may have lost names of this interval that were waiting for theirs.
+            self.files.doubtful = True
+            raise
 
     def load(self, key: Key) -> Entity | None:
         """The acknowledged version of an entity; None where the store does not hold it. Thread-safe.

@@ -222,7 +222,9 @@ class VectorView:
                 for space in self._spaces.values():
                     if space.dead > max(_DEAD_FEW, len(space.ids) * _DEAD_SHARE):
                         space.compact()
-            if HAS_FAISS and self.dimension is not None and self.snapshot_due():
+            # One that failed half-way may no longer look due, and must not be finished with its old rows.
+            due = self._frozen is not None or self.snapshot_due()
+            if HAS_FAISS and self.dimension is not None and due:
                 slots = {kind: sorted(s.slots.items(), key=_by_vector_id) for kind, s in self._spaces.items()}
                 self._frozen = _Frozen(self.dimension, self._next_vector_id, slots)
 
@@ -285,8 +287,9 @@ class VectorView:
         """An interrupted snapshot may have left the file that mapping.json names under its other name."""
         if self._next_counts:
             self._backend.replace(FAISS_NEXT, FAISS_FILE)
-            self._backend.sync_folder(VECTORS)
+            # Whether or not that is durable: open takes whichever of the two names matches.
             self._next_counts = False
+            self._backend.sync_folder(VECTORS)
         else:
             self._backend.unlink(FAISS_NEXT)
 

@@ -115,15 +115,23 @@ class StoreSweep:
         errnos: Sequence[int] = ERRNOS,
         policies: Sequence[Policy] = ("killed", "lose_all"),
         verbs: frozenset[str] = MUTATING,
+        mended: bool = False,
     ) -> int:
         """Let every `step`-th call fail in every way; as `sweep.for_each_fault`.
+
+        Args:
+            step: as there.
+            errnos: as there.
+            policies: as there.
+            verbs: as there.
+            mended: whether the disk is in order again after the last step, and a checkpoint follows.
 
         Returns:
             How many states were verified.
         """
         with self._scenario.thresholds():
             return for_each_fault(
-                lambda backend: self._run_on(backend, reads_fail=not verbs <= MUTATING),
+                lambda backend: self._run_on(backend, reads_fail=not verbs <= MUTATING, mended=mended),
                 self._verify_fault,
                 disk=self._disk,
                 errnos=errnos,
@@ -141,15 +149,19 @@ class StoreSweep:
 
     def _verify_crash(self, backend: FaultyBackend, number: int, policy: Policy, seed: int) -> None:
         odd, other_half = (number + seed) % 2 == 1, (number + seed) // 2 % 2 == 1
-        backend.disk.capacity_bytes = None
+        backend.disk.capacity_bytes = None  # whoever opens it again has made room
         self._verifier.verify(
             backend, self._history.copy(), settles=policy != "killed", busy=odd, clock_goes_back=other_half
         )
 
-    def _run_on(self, backend: FaultyBackend, *, reads_fail: bool) -> None:
+    def _run_on(self, backend: FaultyBackend, *, reads_fail: bool, mended: bool) -> None:
         self._history = self._past.copy()
         try:
-            self._scenario.run_on(backend, self._history, reads_fail=reads_fail)
+            driven = self._scenario.run_on(backend, self._history, reads_fail=reads_fail)
+            if mended:
+                backend.disk.clear_plan()
+                backend.disk.capacity_bytes = None
+                driven.require_alive()
         finally:
             self._sync_failed = any(verb in SYNCING for verb, _ in backend.disk.failed)
             retried = backend.disk.retried_syncs
@@ -158,6 +170,7 @@ class StoreSweep:
     def _verify_fault(
         self, backend: FaultyBackend, fault: Fault, error: SynthiansMemoryError | None, policy: Policy
     ) -> None:
+        backend.disk.capacity_bytes = None
         killed = policy == "killed"
         # What a failed sync lost is in the cache still, where a new process cannot tell it from the rest.
         verifier = store_verifier(self._scenario.config, policy) if killed and self._sync_failed else self._verifier

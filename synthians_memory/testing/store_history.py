@@ -228,3 +228,15 @@ class DrivenStore:
     def require_readable(self) -> None:
         """What was acknowledged is served at once, whatever the disk refuses."""
         self.history.match(observe(self.store), at_least=self.history.visible)
+
+    def require_peace(self) -> None:
+        """Nothing of its own was taken for a version written outside, and set aside."""
+        conflicts = [note.message for note in self.store.state.notes if note.code == "conflict"]
+        require(not conflicts, f"without anybody outside: {conflicts}")
+
+    def require_alive(self) -> None:
+        """On a disk that fails no more it makes a checkpoint, or says that only opening it again helps."""
+        journal = self.store.state.journal
+        if self.is_open and journal is not None and journal.failure is None:
+            self.checkpoint()
+            require(not self.store.state.overlay.stuck, "what waited for its files still waits")

@@ -125,10 +125,11 @@ class StoreScenario:
         driven, clock = self._open(backend, history)
         for step in self.steps:
             step(driven)
+            driven.require_peace()
             clock.advance(1)
 
-    def run_on(self, backend: Backend, history: StoreHistory, *, reads_fail: bool = False) -> None:
-        """As `run`, but a step that fails with an error of the library does not end it.
+    def run_on(self, backend: Backend, history: StoreHistory, *, reads_fail: bool = False) -> DrivenStore:
+        """As `run`, but a step that fails with an error of the library does not end it; returns the store.
 
         Args:
             backend: as in `run`.
@@ -146,8 +147,10 @@ class StoreScenario:
             except SynthiansMemoryError as error:
                 require(error.message, "an error without a message")
             clock.advance(1)
+            driven.require_peace()
             if driven.is_open and not reads_fail:
                 driven.require_readable()
+        return driven
 
     def _open(self, backend: Backend, history: StoreHistory) -> tuple[DrivenStore, ManualClock]:
         clock = ManualClock()

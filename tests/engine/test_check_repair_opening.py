@@ -115,6 +115,22 @@ def test_a_vanished_folder_is_not_fifty_deletions(
 
 
 @pytest.mark.parametrize("leave", VANISH)
+def test_a_vanished_folder_is_noticed_by_an_index_that_is_only_a_hint(
+    root: Path, leave: Callable[[Path], Path]
+) -> None:
+    away = leave(root)
+    for segment in (root / "journal").iterdir():
+        segment.unlink()
+    with opened(root) as store:
+        assert "all its 50 files" in store.state.read_only_reason
+        assert store.state.index.count("memory") == FIFTY
+    put_back(root, away)
+    with opened(root, startup_check="full") as store:
+        assert store.opening_report.findings == ()
+        assert content_of(store, 49) == "memory 49"
+
+
+@pytest.mark.parametrize("leave", VANISH)
 def test_what_the_journal_holds_is_not_written_beside_a_vanished_folder(
     root: Path, leave: Callable[[Path], Path]
 ) -> None:

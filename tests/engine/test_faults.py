@@ -27,7 +27,7 @@ from synthians_memory.testing.faults import MUTATING, READING, SYNCING, WRITING,
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.store_crash import StoreSweep
 from synthians_memory.testing.store_history import delete, save
-from synthians_memory.testing.store_scenarios import FULL_DISK, SCENARIOS, SMALL_STORE, StoreScenario, memory
+from synthians_memory.testing.store_scenarios import FULL_DISK, SCENARIOS, SMALL_STORE, StoreScenario, logged_views, memory
 from synthians_memory.testing.store_verifier import require_sound
 
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -326,3 +326,29 @@ def _version(store: Store, name: str):  # type: ignore[no-untyped-def]
     found = store.load(("memory", name))
     assert found is not None
     return save(found).draft.stamp(int(found.updated_at.timestamp() * 1_000_000))  # type: ignore[union-attr, attr-defined]
+
+
+# Views
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+def test_a_snapshot_that_failed_half_way_is_not_finished_with_old_rows(disk: FaultyDisk, at: int) -> None:
+    # Both snapshots are due at the checkpoint that fails, and not at the next, as they have grown by then.
+    with logged_views(0.6):
+        store = opened(FaultyBackend(disk))
+        assert commit(store, *(save(memory(f"m{n}")) for n in range(6))).error is None
+        store.checkpoint()
+        for edition in range(2, 5):
+            assert commit(store, *(save(memory(f"m{n}", edition)) for n in range(2))).error is None
+            store.checkpoint()
+        assert commit(store, *(save(memory(f"n{n}")) for n in range(40))).error is None
+        disk.plan(Fault(at, errno.EIO, verbs=frozenset(["create"])))
+        with pytest.raises(DiskError):
+            store.checkpoint()
+        assert commit(store, save(memory("late")), delete(("memory", "m0"))).error is None
+        store.checkpoint()
+        state = {key: _version(store, key[1]) for key in store.state.index.rows["memory"] for key in [("memory", key)]}
+        again = opened(FaultyBackend(disk.crash("lose_all")))
+        require_sound(again, state)
+        assert not again.opening_report.findings
+        assert not again.state.notes

@@ -102,9 +102,9 @@ def is_entity(path: str) -> bool:
     return path.split("/", maxsplit=1)[0] in ENTITY_FOLDERS.values()
 
 
-def disk_of(image: Image, folders: tuple[str, ...] = ()) -> MemoryBackend:
-    """A disk in memory with these files, and with `folders` beside those that a store has."""
-    times = FileTimes()
+def disk_of(image: Image, folders: tuple[str, ...] = (), times: FileTimes | None = None) -> MemoryBackend:
+    """A disk in memory with these files, and with `folders` beside those that a store has; `times` goes on to be its clock."""
+    times = times or FileTimes()
     backend = MemoryBackend(Medium(clock=times))
     for folder in (*INITIAL_FOLDERS, *folders):
         backend.make_folder(folder)
@@ -137,6 +137,19 @@ def closed_store() -> Sample:
 def killed_store() -> Sample:
     """After kill -9: segments that are covered, a segment that was left behind, one in use; the files are written."""
     return _left_open("killed", "killed")
+
+
+def young_store() -> Sample:
+    """After a power cut before the first checkpoint: one segment has everything, and there is no view."""
+    disk, history = FaultyDisk(), StoreHistory()
+    past = _Past(disk)
+    driven = DrivenStore.open(FaultyBackend(disk), CONFIG, ManualClock(), history)
+    driven.save(*(memory(f"m{n}") for n in range(3)), assembly("a1", "m0", "m1"))
+    past.look()
+    driven.save(memory("m1", 2))
+    driven.delete(("memory", "m0"))
+    past.look()
+    return _sample("young", disk.crash("lose_all"), history, past)
 
 
 def cut_store() -> Sample:
@@ -235,4 +248,4 @@ def _applied(image: Image, key: Key, version: Version | None) -> bool:
     return file is None if version is None else file is not None and file.data == version.data
 
 
-SAMPLES: Final = (closed_store(), killed_store(), cut_store())
+SAMPLES: Final = (closed_store(), killed_store(), cut_store(), young_store())

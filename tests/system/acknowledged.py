@@ -32,6 +32,11 @@ class Acknowledged:
 
     Args:
         durable: whether what is acknowledged must survive at once, and not just after the next flush.
+
+    Attributes:
+        operations: how many were acknowledged.
+        refusals: how often each error of the library was met.
+        lives: how often the store was opened.
     """
 
     durable: bool = True
@@ -43,7 +48,7 @@ class Acknowledged:
 
     def note(self, line: Mapping[str, Any]) -> None:
         """Take in one line; AssertionError where it tells of a broken promise."""
-        for word in ("begin", "done", "refused", "flush", "flushed", "open"):
+        for word in ("begin", "done", "refused", "flush", "flushed", "open", "failed"):
             if word in line:
                 getattr(self, f"_{word}")(line)
 
@@ -75,12 +80,15 @@ class Acknowledged:
     def _refused(self, line: Mapping[str, Any]) -> None:
         task = self._task(line["task"])
         name = line["error"]
-        self.refusals[name] = self.refusals.get(name, 0) + 1
+        self._failed(line)
         task.begun = None
         if name in _MAY_BE_WRITTEN:
             task.failed = True
         else:
             task.states.pop()
+
+    def _failed(self, line: Mapping[str, Any]) -> None:
+        self.refusals[line["error"]] = self.refusals.get(line["error"], 0) + 1
 
     def _flush(self, line: Mapping[str, Any]) -> None:
         self._flushing = {number: task.visible for number, task in self._tasks.items()}

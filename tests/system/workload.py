@@ -5,6 +5,7 @@ Lines of a workload, each a JSON object:
     begin           number of an operation, its task, and the changes [kind, id, edition or null] it makes
     done, refused   the same number again: acknowledged, or the library's error; of deletes, how many were there
     flush, flushed  everything acknowledged before the first is durable at the second
+    failed          a flush, a load, an opening or a closing ended with the library's error
     wrong           something that must never be seen
     closed          the store was closed, and nothing follows
 """
@@ -19,7 +20,7 @@ from contextlib import ExitStack
 from random import Random
 from typing import Any, cast
 
-from editions import Change, Key, State, edition_of, entity_of, ids_of
+from editions import DIMENSION, Change, Key, State, edition_of, entity_of, ids_of
 
 from synthians_memory import MemoryAssembly, MemoryEntry, MemoryPersistence, SynthiansMemoryError
 from synthians_memory.codec import encode
@@ -258,11 +259,20 @@ async def _run_tasks(store: MemoryPersistence, report: Report, settings: dict[st
 
 
 async def _work(settings: dict[str, Any], report: Report) -> None:
-    async with MemoryPersistence(settings["path"], **settings["config"]) as store:
-        await _run_tasks(store, report, settings)
-        report.say(flush=-1)
-    report.say(flushed=-1)
-    report.say(closed=True)
+    store = MemoryPersistence(settings["path"], **settings["config"])
+    try:
+        await store.initialize()
+        try:
+            await _run_tasks(store, report, settings)
+            report.say(flush=-1)
+        finally:
+            await store.close()
+        report.say(flushed=-1)
+        report.say(closed=True)
+    except SynthiansMemoryError as error:
+        if not settings.get("faulty"):
+            raise
+        report.say(failed="open or close", error=type(error).__name__, message=str(error)[:400])
 
 
 def work(settings: dict[str, Any], report: Report) -> None:
@@ -270,7 +280,8 @@ def work(settings: dict[str, Any], report: Report) -> None:
 
     Settings: path, config (of the store), seed, life (of the store, counted by the caller), tasks, steps of each
     (without it: until killed), logged (whether views append to their logs, however small they are), waits (whether
-    to say that it is ready, and wait to be told to go), and planted (a mistake, of `MISTAKES`).
+    to say that it is ready, and wait to be told to go), faulty (whether the disk may refuse to open or close the store,
+    without end otherwise), and planted (a mistake, of `MISTAKES`).
     """
     if settings.get("waits"):
         report.say(ready=True)
@@ -281,6 +292,65 @@ def work(settings: dict[str, Any], report: Report) -> None:
         if settings.get("logged"):
             stack.enter_context(logged_views(settings["logged"]))
         asyncio.run(_work(settings, report))
+
+
+# One life while the disk fails
+
+
+async def _suffer(settings: dict[str, Any], report: Report) -> None:
+    store = MemoryPersistence(settings["path"], **settings["config"])
+    try:
+        await store.initialize()
+    except SynthiansMemoryError as error:
+        report.say(failed="open", error=type(error).__name__, message=str(error)[:400])
+        return
+    try:
+        await _do_everything(store, report, settings["life"] * _EDITIONS_PER_LIFE)
+    finally:
+        try:
+            await store.close()
+        except SynthiansMemoryError as error:
+            report.say(failed="close", error=type(error).__name__, message=str(error)[:400])
+
+
+async def _do_everything(store: MemoryPersistence, report: Report, number: int) -> None:
+    """Each kind of operation once or twice, whether or not those before succeeded."""
+
+    def next_number() -> int:
+        nonlocal number
+        number += 1
+        return number
+
+    do = Operations(store, report, 0, next_number)
+    await do.save(do.memories[0])
+    await do.save_batch(do.memories[1:4])
+    await do.delete(do.memories[0])
+    await do.save_assembly(do.assemblies[0])
+    await do.transaction(do.memories[4:6], do.memories[2:3], do.assemblies[1])
+    await do.checkpoint()
+    await do.save(do.memories[0])
+    await do.import_chunk(do.memories[6:8])
+    await do.delete_assembly(do.assemblies[0])
+    await do.save_batch(do.memories[8:])
+    for key in list(do.seen):
+        await do.look(key)
+    await do.flush()
+    await do.delete_batch(do.memories[1:3])
+    for call in (lambda: store.search([1.0] * DIMENSION, 3), store.verify_consistency, store.load_all):
+        try:
+            await call()
+        except SynthiansMemoryError as error:
+            report.say(failed="read", error=type(error).__name__, message=str(error)[:400])
+
+
+def suffer(settings: dict[str, Any], report: Report) -> None:
+    """Open the store, do everything once, close it; errors of the library end nothing.
+
+    Settings: path, config (of the store), life.
+    """
+    report.say(ready=True)
+    report.wait()
+    asyncio.run(_suffer(settings, report))
 
 
 def _no_content_is_synced() -> None:
@@ -320,4 +390,4 @@ def race(settings: dict[str, Any], report: Report) -> None:
         asyncio.run(round_(number))
 
 
-PROGRAMS: dict[str, Callable[[dict[str, Any], Report], None]] = {"race": race, "work": work}
+PROGRAMS: dict[str, Callable[[dict[str, Any], Report], None]] = {"race": race, "suffer": suffer, "work": work}

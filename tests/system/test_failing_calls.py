@@ -1,0 +1,109 @@
+"""Each system call on a store fails in turn, also during recovery: nothing acknowledged is lost, no foreign exception."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from acknowledged import Acknowledged
+from editions import DIMENSION
+from failing_calls import Failure, calls_in, counted, failing, failures, require_strace
+from fork_server import ForkServer
+from verdict import require_kept, seen_by_reader
+
+SAMPLE = 30
+CONFIG: dict[str, Any] = {
+    "embedding_dimension": DIMENSION,
+    "segment_bytes": 16 * 1024,
+    "checkpoint_interval": 60.0,
+    "index_backup_count": 1,
+    "backup_interval": 0.0,
+}
+# Of a repair at open: a file that could not be read then was moved aside, and restored from the journal.
+HARMLESS = ("vectors_damaged", "index_damaged")
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """A store that was killed, and what it was told to keep."""
+
+    path: Path
+    history: Acknowledged
+
+    def copy(self, name: str) -> Crashed:
+        return Crashed(shutil.copytree(self.path, self.path.with_name(name)), self.history.copy())
+
+
+@pytest.fixture
+async def crashed(fork_server: ForkServer, tmp_path: Path) -> Crashed:
+    path, history = tmp_path / "crashed", Acknowledged()
+    for life, steps in enumerate((12, 6), start=1):
+        settings = {"path": str(path), "config": CONFIG, "seed": 4, "life": life, "tasks": 2, "steps": steps}
+        with closing(fork_server.start("work", **settings)) as child:
+            for line in child.lines():
+                history.note(line)
+                if life == 2 and history.operations > 25:
+                    child.kill()
+    history.settle(await seen_by_reader(path))
+    return Crashed(path, history)
+
+
+def suffer(server: ForkServer, store: Crashed, failure: Failure | None, log: Path | None = None) -> None:
+    """A process opens the store, works with it and closes it, while calls fail."""
+    child = server.start("suffer", path=str(store.path), config=CONFIG, life=3)
+    with closing(child):
+        assert child.line() == {"ready": True}
+        tracer = failing(child.pid, failure) if failure else counted(child.pid, log or Path("/dev/null"))
+        with tracer:
+            child.go()
+            store.history.note_all(child.lines())
+            child.end()
+
+
+async def require_survived(server: ForkServer, crashed: Crashed, chosen: Iterable[Failure]) -> dict[str, int]:
+    """Errors of the library that were met, after all of these failures."""
+    met: dict[str, int] = {}
+    for number, failure in enumerate(chosen):
+        store = crashed.copy(f"store {number}")
+        try:
+            suffer(server, store, failure)
+            await require_kept(store.path, store.history, notes_allowed=HARMLESS)
+        except BaseException as error:
+            error.add_note(str(failure))
+            raise
+        shutil.rmtree(store.path)
+        for name, count in store.history.refusals.items():
+            met[name] = met.get(name, 0) + count
+    return met
+
+
+async def test_a_sample_of_failing_calls_loses_nothing_acknowledged(
+    fork_server: ForkServer, crashed: Crashed, tmp_path: Path
+) -> None:
+    require_strace()
+    store = crashed.copy("counted")
+    suffer(fork_server, store, None, tmp_path / "log")
+    assert store.history.refusals == {}
+    await require_kept(store.path, store.history)
+    possible = failures(calls_in(tmp_path / "log"))
+    met = await require_survived(fork_server, crashed, Random(5).sample(possible, SAMPLE))
+    assert met
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+async def test_every_failing_call_loses_nothing_acknowledged(
+    fork_server: ForkServer, crashed: Crashed, tmp_path: Path, record_property: Any
+) -> None:
+    require_strace()
+    suffer(fork_server, crashed.copy("counted"), None, tmp_path / "log")
+    possible = failures(calls_in(tmp_path / "log"))
+    met = await require_survived(fork_server, crashed, possible)
+    record_property("failures", len(possible))
+    record_property("errors", met)
