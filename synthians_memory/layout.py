@@ -199,7 +199,9 @@ def index_backup_moment(name: str) -> datetime | None:
     """When the copy called `name` was taken; None where that is no such name."""
     match = _INDEX_BACKUP.fullmatch(name)
     try:
-        return datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC) if match else None
+        # strptime would import a module at its first call, which fails where descriptors have run out.
+        text = match[1].replace("_", "T", 1).replace("_", ".") if match else ""
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
         return None
 

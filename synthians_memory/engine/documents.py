@@ -51,7 +51,7 @@ def write_document(backend: Backend, path: str, lines: Iterable[bytes]) -> None:
 
 
 def read_file(backend: Backend, path: str) -> bytes | None:
-    """The bytes of a derived file; None also where something that is no regular file has its name. Raises DiskError."""
+    """The bytes of a file; None also where something that is no regular file has its name. Raises DiskError."""
     try:
         return backend.read(path)
     except NotRegularFileError:

@@ -52,7 +52,10 @@ class IndexBackups:
         if data is None:
             return
         now = self._clock.micros()
-        write_whole(self._backend, index_backup_path(from_micros(now)), [data])
+        path = index_backup_path(from_micros(now))
+        write_whole(self._backend, path, [data])
         self._last_micros = now
-        for name in self.names()[: -self._count]:
+        made = path.rpartition("/")[2]
+        # Where the clock went backwards, those of the future are older than the one just made.
+        for name in sorted(self.names(), key=lambda name: (name <= made, name))[: -self._count]:
             self._backend.unlink(f"{INDEX_BACKUPS}/{name}")

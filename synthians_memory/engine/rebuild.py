@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from synthians_memory.codec import inspect, sealed_version
+from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.foreign_files import inspect_for
 from synthians_memory.engine.index import Rows
 from synthians_memory.engine.records import Key
@@ -32,11 +33,17 @@ def entity_files(backend: Backend, kind: Kind) -> Iterator[tuple[str, EntryStat]
             yield entity_id, stat
 
 
-def rebuild_index(state: StoreState) -> None:
+def rebuild_index(state: StoreState) -> list[Key]:
     """Fill the memory index with a row for every sealed, valid entity file.
 
     What it held before serves as a hint: a file of the same size and time is taken to hold the same
-    version. Files that are not sealed are left to check. Raises DiskError.
+    version. Files that are not sealed are left to check.
+
+    Returns:
+        The entities of the hint that have no file: deleted since, or lost.
+
+    Raises:
+        DiskError: something could not be read.
     """
     backend, index = state.backend, state.index
     hint: Rows = index.rows
@@ -53,10 +60,12 @@ def rebuild_index(state: StoreState) -> None:
             if row is not None:
                 index.put_row((kind, entity_id), row)
     index.forget_files()
+    rowless: list[Key] = [(kind, i) for kind in _KINDS for i in hint[kind] if i not in index.rows[kind]]
+    return sorted(key for key in rowless if backend.stat(entity_path(*key)) is None)
 
 
 def _read_row(state: StoreState, key: Key, stat: EntryStat) -> bytes | None:
-    data = state.backend.read(entity_path(*key))
+    data = read_file(state.backend, entity_path(*key))
     if data is None or inspect_for(state, key, data).state != "sealed":
         return None
     return pack_change(describe(sealed_version(key[0], data))._replace(stat=stat))
@@ -86,7 +95,7 @@ def vector_change(state: StoreState, key: Key) -> Change | None:
     if wanted is None:
         return Change(key, None)
     if not decided:
-        data = state.backend.read(entity_path(*key))
+        data = read_file(state.backend, entity_path(*key))
         found = inspect(*key, data) if data is not None else None
         if found is None or found.hash != wanted or found.state != "sealed":
             return None
@@ -104,7 +113,7 @@ def reconcile_vectors(state: StoreState) -> int:
     """Make the vector index agree with the memory index, by id and hash, deletions included.
 
     Returns:
-        How many vectors were wrong.
+        How many vectors were wrong, but for those whose entity cannot be read: check names them.
 
     Raises:
         DiskError: an entity file cannot be read.
@@ -113,9 +122,9 @@ def reconcile_vectors(state: StoreState) -> int:
     changes: list[Change] = []
     for _, key in vector_defects(state):
         change = vector_change(state, key)
-        count += 1
         if change is not None:
             changes.append(change)
+            count += 1
         if len(changes) >= _CHUNK:
             state.vectors.apply(changes)
             changes = []

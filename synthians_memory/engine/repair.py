@@ -27,8 +27,10 @@ from synthians_memory.errors import (
     DamagedFileError,
     DamagedViewError,
     EntityNotFoundError,
+    NotRegularFileError,
     OverloadedError,
 )
+from synthians_memory.json_values import JsonObject
 from synthians_memory.layout import ENTITY_FOLDERS, QUARANTINE, REPAIR_PLAN, SUPERBLOCK, Kind, entity_path, is_scratch
 from synthians_memory.reports import Finding, RepairReport
 from synthians_memory.storage.segment import read_journal
@@ -210,14 +212,16 @@ class Repairer:
         """Take the steps of a plan that was interrupted; returns what was done. Raises DiskError."""
         try:
             saved = read_document(self._state.backend, REPAIR_PLAN)
+            steps = [] if saved is None else _steps_of(saved)
         except DamagedViewError:
             # A plan holds nothing that check does not find again.
             self._drop_plan()
             return ()
-        if saved is None:
+        except NotRegularFileError as error:
+            self._quarantined.append(self._state.quarantine.move(REPAIR_PLAN, error.message))
             return ()
-        steps = [Step(**step) for step in saved["steps"]]
-        self._take(steps)
+        if saved is not None:
+            self._take(steps)
         return tuple(f"{step.sentence()} (of an earlier repair that was interrupted)" for step in steps)
 
     def adopt(self, key: Key) -> Version:
@@ -368,6 +372,17 @@ class Repairer:
             reason = "durable frames are not intact"
             self._quarantined.append(self._state.quarantine.keep(step.path, data, reason))
         self._checkpointer.wanted = True
+
+
+def _steps_of(saved: JsonObject) -> list[Step]:
+    """The steps in a saved plan; DamagedViewError for a document that is none."""
+    try:
+        steps = [Step(**step) for step in saved["steps"]]
+    except (KeyError, TypeError) as error:
+        raise DamagedViewError(f"{REPAIR_PLAN} is no plan: {error}", path=REPAIR_PLAN) from error
+    if any(step.action not in _SENTENCES for step in steps):
+        raise DamagedViewError(f"{REPAIR_PLAN} has steps that are unknown", path=REPAIR_PLAN)
+    return steps
 
 
 def _key_of(kind: Kind | None, entity_id: str | None) -> Key:

@@ -20,6 +20,7 @@ from synthians_memory.storage.backend import Backend
 __all__ = ["Superblock", "load_superblock", "require_compatible", "store_superblock"]
 
 _KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
+_REQUIRED: Final = frozenset(("format_version", "store_id", "epoch", "embedding_dimension", "metric"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,13 @@ class Superblock:
         """The superblock that `facts` describe.
 
         Raises:
+            DamagedViewError: one is missing: they are the facts of something else.
             UnsupportedFormatError: of a newer format, or with a mandatory feature this version lacks.
         """
-        version = facts.get("format_version")
+        missing = sorted(_REQUIRED - facts.keys())
+        if missing:
+            raise DamagedViewError(f"{SUPERBLOCK} lacks the field {missing[0]!r}", path=SUPERBLOCK)
+        version = facts["format_version"]
         unknown = set(facts.get("mandatory_features", ())) - _KNOWN_FEATURES
         if version != FORMAT_VERSION or unknown:
             what = f"format version {version}" if version != FORMAT_VERSION else f"feature {', '.join(sorted(unknown))}"
@@ -80,10 +85,7 @@ def load_superblock(backend: Backend) -> Superblock | None:
     found = read_document(backend, SUPERBLOCK)
     if found is None:
         return None
-    try:
-        return Superblock.from_facts(found)
-    except KeyError as error:
-        raise DamagedViewError(f"{SUPERBLOCK} lacks the field {error}", path=SUPERBLOCK) from error
+    return Superblock.from_facts(found)
 
 
 def store_superblock(backend: Backend, superblock: Superblock) -> None:

@@ -63,6 +63,9 @@ class DirectoryLock:
             # Closing alone would leave it locked while a copy lives in a child that was forked outside Python.
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
+            except OSError:
+                # Then closing has to do; a store that is being given up has nobody to tell.
+                return
             finally:
                 os.close(descriptor)
 

@@ -43,7 +43,7 @@ FRAME_HEADER: Final = _HEADER.size
 RECORD_MAGIC: Final = b"SMR1"
 _RECORD: Final = struct.Struct("<4sII")
 _ALIGNMENT: Final = 8
-# Bounds on damaged bytes that look like records by the thousand: how often each byte is checked, and how many are named.
+# Bounds for damage that looks like records by the thousand: how often a byte is checked, how many are named.
 _MOST_CHECKS: Final = 4
 _MOST_NAMED: Final = 4096
 

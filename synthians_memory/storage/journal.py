@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
-from synthians_memory.errors import DiskError, JournalFailedError, SynthiansMemoryError, UsageError
+from synthians_memory.errors import DiskError, DiskFullError, JournalFailedError, SynthiansMemoryError, UsageError
 from synthians_memory.layout import JOURNAL, JOURNAL_RESERVE, scratch_path, segment_path
 from synthians_memory.storage.backend import Backend, WritableFile
 from synthians_memory.storage.framing import encode_frame, frame_size, pack_records, packed_size
@@ -278,12 +278,22 @@ class Journal:
         if self._spare_bytes >= needed:
             return _Blank(_SPARE, self._spare_bytes)
         try:
-            size = max(needed, self._size)
-            self._zero_fill(_NEXT, size)
+            return self._new_blank(needed)
         except DiskError:
             if deletes_only and self._has_reserve and needed <= _RESERVE_BYTES:
                 return _Blank(JOURNAL_RESERVE, _RESERVE_BYTES)
             raise
+
+    def _new_blank(self, needed: int) -> _Blank:
+        """Where the disk has no room for a whole segment, one of what is needed: a checkpoint needs but a header."""
+        size = max(needed, self._size)
+        try:
+            self._zero_fill(_NEXT, size)
+        except DiskFullError:
+            if size == needed:
+                raise
+            size = needed
+            self._zero_fill(_NEXT, size)
         return _Blank(_NEXT, size)
 
     def _zero_fill(self, path: str, size: int) -> None:

@@ -90,8 +90,8 @@ class SegmentHeader:
         return block.ljust(HEADER_BLOCK, b"\0")
 
     @staticmethod
-    def decode(data: bytes, number: int) -> SegmentHeader | None:
-        """The header at the start of `data`; None where it is not intact or of another number."""
+    def decode(data: bytes, number: int | None = None) -> SegmentHeader | None:
+        """The header at the start of `data`; None where it is not intact, or of another number than is given."""
         if len(data) < HEADER_BLOCK:
             return None
         magic, length, crc = _PREFIX.unpack_from(data)
@@ -105,7 +105,7 @@ class SegmentHeader:
             return None
         if not isinstance(found, dict) or any(type(found.get(key)) is not kind for key, kind in _HEADER_TYPES.items()):
             return None
-        return SegmentHeader(**{key: found[key] for key in _HEADER_TYPES}) if found["number"] == number else None
+        return SegmentHeader(**{key: found[key] for key in _HEADER_TYPES}) if number in (None, found["number"]) else None
 
 
 _HEADER_TYPES: Final[Mapping[str, type]] = {
@@ -265,9 +265,10 @@ def _load_segments(backend: Backend) -> dict[int, bytes | None]:
 def _judge(raw: Mapping[int, bytes | None], identity: tuple[str, str] | None) -> JournalContents:
     contents = JournalContents(highest_number=max(raw, default=0))
     segments = {number: data for number, data in raw.items() if data is not None}
-    headers = {number: SegmentHeader.decode(data, number) for number, data in segments.items()}
+    headers = {number: SegmentHeader.decode(data) for number, data in segments.items()}
     if identity is None:
-        newest = next((h for h in reversed(list(headers.values())) if h is not None), None)
+        named_right = (h for number, h in reversed(headers.items()) if h is not None and h.number == number)
+        newest = next(named_right, None)
         identity = (newest.store_id, newest.epoch) if newest else ("", "")
     own = _own_segments(segments, headers, identity, contents)
     contents.headers = [s.header for s in own if s.header is not None]
@@ -291,6 +292,9 @@ def _own_segments(
             contents.foreign.append(path)
             _note_foreign_numbers(contents, header, data)
             continue
+        if header is not None and header.number != number:
+            # A copy under another name: its frames are salted with the number that it had.
+            header = None
         salt = segment_salt(*identity, number)
         found = scan(data, HEADER_BLOCK, salt)
         if header is None and not any(isinstance(part, Frame) for part in found.parts):

@@ -27,6 +27,7 @@ from synthians_memory.testing.store_history import State, delete, require, save
 from synthians_memory.times import from_micros
 
 __all__ = [
+    "DIMENSION",
     "KEYS",
     "MOST_CALLS",
     "Outcome",
@@ -59,6 +60,7 @@ KEYS: Final[tuple[Key, ...]] = (
     ("assembly", "a"),
     ("assembly", "g"),
 )
+DIMENSION: Final = 3
 _MOMENT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _NEARNESS: Final = 1e-4
 MOST_CALLS: Final = 120
@@ -131,6 +133,11 @@ class Sight(NamedTuple):
     indexed: bytes | None
     entity: Entity | None
     refused: bool
+
+    def __str__(self) -> str:
+        loaded = self.entity.__dict__["content_hash"] if self.entity is not None else None
+        indexed = self.indexed.hex()[:8] if self.indexed is not None else None
+        return f"indexed {indexed}, loaded {loaded and loaded[7:15]}{', refused' if self.refused else ''}"
 
 
 def look(store: Store, key: Key) -> Sight:

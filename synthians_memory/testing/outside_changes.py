@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from synthians_memory.codec import Inspection, Version, content_hash_text, encode, inspect
@@ -54,6 +54,11 @@ class OutsideChange:
         """A folder with a file in it."""
         return cls(key, "folder", f"in the place of {key}".encode(), None)
 
+    def unusable(self) -> OutsideChange:
+        """The same bytes, for a store that cannot compare the vector in them."""
+        found = self.found and replace(self.found, state="damaged", entity=None)
+        return replace(self, found=found)
+
     @property
     def parses(self) -> bool:
         """Whether it is a version of the entity, whoever wrote it."""
@@ -70,7 +75,10 @@ class OutsideChange:
             return False
         if self.found.state == "sealed":
             return version.hash == self.found.hash
-        return encode(version.entity).head == encode(self.found.entity).head
+        created_at = self.found.entity.__dict__["created_at"] if b'"created_at"' in self.found.data else None
+        # Without one in the file it is the time of the adoption.
+        created_at = created_at or version.entity.__dict__["created_at"]
+        return encode(version.entity).head == encode(self.found.entity.replace(created_at=created_at)).head
 
     def code(self, *, known: bool) -> str:
         """The code of the finding that names it; `known`: the memory index has the entity."""

@@ -79,6 +79,7 @@ class StoreLife(RuleBasedStateMachine):
         self._driven: DrivenStore | None = None
         self._retried = 0
         self._lost_a_sync = False
+        self._was_cut = False
 
     @property
     def driven(self) -> DrivenStore:
@@ -136,6 +137,8 @@ class StoreLife(RuleBasedStateMachine):
             oldest: index of the oldest state of the history that it may hold.
         """
         store: Store | None = None
+        # Only what one process tries again itself counts.
+        self._retried = -1
         while store is None:
             if self._recuts:
                 at, seed = self._recuts.pop()
@@ -169,7 +172,9 @@ class StoreLife(RuleBasedStateMachine):
     def resolve(self, oldest: int) -> None:
         """Settle on the state that the open store holds; AssertionError where it is none of those possible."""
         sights = {key: look(self.store, key) for key in KEYS}
-        self._lost_a_sync = any(verb in SYNCING for verb, _ in self.disk.failed)
+        if self._was_cut:
+            # What a failed sync had lost is lost by now, or it is there.
+            self._lost_a_sync = self._was_cut = False
         state = self.resolved(self.history.states[self.match(sights, oldest)], sights)
         self.history.states = [state]
         self.history.settle(0)
@@ -179,9 +184,9 @@ class StoreLife(RuleBasedStateMachine):
         return state
 
     def match(self, sights: Mapping[Key, Sight], oldest: int, newest: int | None = None) -> int:
-        """Index of the newest state between the two that `sights` are of; AssertionError where there is none."""
+        """Index of the oldest state between the two that `sights` are of; AssertionError where there is none."""
         last = len(self.history.states) - 1 if newest is None else newest
-        for index in range(last, oldest - 1, -1):
+        for index in range(oldest, last + 1):
             if not self._complaints(self.history.states[index], sights):
                 return index
         complaints = "; ".join(self._complaints(self.history.states[oldest], sights))
@@ -196,7 +201,7 @@ class StoreLife(RuleBasedStateMachine):
         if version is None:
             return "" if sight == (None, None, False) else f"was not there, and is {sight}"
         if sight.entity is None or sight.indexed != version.hash:
-            return f"was to be {content_hash_text(version.hash)}, and is {sight}"
+            return f"was to be {version.hash.hex()[:8]}, and is {sight}"
         same = sight.entity.__dict__["content_hash"] == content_hash_text(version.hash)
         return "" if same and sight.entity == version.stored_entity() else "has another value"
 
@@ -204,14 +209,15 @@ class StoreLife(RuleBasedStateMachine):
         """End this life of the disk; returns the index of the oldest state that the next may hold."""
         self.require_no_retried_syncs()
         self._lost_a_sync |= any(verb in SYNCING for verb, _ in self.disk.failed)
+        self._was_cut |= policy != "killed"
         self.disk = self.disk.crash(policy, seed=seed)
         self.faulty = False
-        self._retried = 0
         return self.history.visible if policy == "killed" else self.history.certain
 
     def require_no_retried_syncs(self) -> None:
         """What is source is never synced again after a failed sync; a later process cannot know of it, and views do not matter."""
-        retried = [path for path in self.disk.retried_syncs[self._retried :] if path.split("/")[0] in _SOURCE]
+        new = self.disk.retried_syncs[self._retried :] if self._retried >= 0 else []
+        retried = [path for path in new if path.split("/")[0] in _SOURCE]
         require(not retried, f"synced again after a failed sync: {retried}")
 
     def heal_disk(self) -> None:
@@ -250,6 +256,10 @@ class StoreMachine(StoreLife):
         committed = self.attempt(lambda: self.driven.commit(*operations))
         for batch, outcomes in zip(committed or (), predicted, strict=False):
             self._require_predicted(batch, outcomes, failed_before=failed_before)
+        self.committed(committed or ())
+
+    def committed(self, batches: Sequence[Batch]) -> None:
+        """Called with what was committed just now."""
 
     def _require_predicted(self, batch: Batch, predicted: list[Outcome] | None, *, failed_before: bool) -> None:
         if failed_before:
@@ -276,7 +286,11 @@ class StoreMachine(StoreLife):
     @rule()
     def checkpoint(self) -> None:
         """Bring it into files and views."""
-        self.attempt(self.driven.checkpoint)
+        if self.attempt(lambda: self.driven.checkpoint() is None):
+            self.checkpointed()
+
+    def checkpointed(self) -> None:
+        """Called after a checkpoint that succeeded."""
 
     @rule(policy=policies, seed=seeds, recuts=cuts)
     def crash(self, policy: Policy, seed: int, recuts: list[tuple[int, int]]) -> None:
@@ -359,7 +373,7 @@ class StoreMachine(StoreLife):
         """A reader sees what was acknowledged, and changes nothing."""
         calls = self.disk.calls
         reader = self.open_store(FaultyBackend(self.disk), read_only=True)
-        self.require_seen(reader)
+        self.require_seen(reader, len(self.history.states) - 1)
         reader.release()
         require(self.disk.calls == calls, "a reader changed something")
 
@@ -367,12 +381,11 @@ class StoreMachine(StoreLife):
     def what_was_acknowledged_is_served(self) -> None:
         """At every moment, whatever the disk refuses."""
         if self._driven is not None:
-            self.require_seen(self.store)
+            self.require_seen(self.store, self.history.visible)
 
-    def require_seen(self, store: Store) -> None:
-        """`store` serves what was acknowledged last."""
-        visible = self.history.visible
-        self.match({key: look(store, key) for key in KEYS}, visible, visible)
+    def require_seen(self, store: Store, newest: int) -> None:
+        """`store` serves what was acknowledged last, or up to the state `newest` what may become so."""
+        self.match({key: look(store, key) for key in KEYS}, self.history.visible, newest)
         for kind in ("memory", "assembly"):
             known = {entity_id for k, entity_id in KEYS if k == kind}
             require(set(store.state.index.rows[kind]) <= known, f"the memory index has other ids of kind {kind}")

@@ -200,6 +200,19 @@ def test_a_damaged_update_leaves_the_version_before(root: Path) -> None:
     require_sound_again(root, 5)
 
 
+def test_the_version_before_a_damaged_frame_is_no_conflict_for_the_next(root: Path) -> None:
+    before = contents(root / "memories")
+    store = open_store(root)
+    for content in ("first", "second"):
+        save(store, memory(1, content))
+    store.release()
+    flip_text(root, '"first"')
+    as_if_never_written(root, before)
+    with opened(root) as store:
+        assert [f.code for f in store.state.notes] == ["journal_damaged"]
+        assert content_of(store, 1) == "second"
+
+
 @pytest.mark.parametrize("files_survive", [False, True])
 def test_a_damaged_tail_that_nothing_claims_is_cut_and_kept(root: Path, files_survive: bool) -> None:
     before = crash_with(root, [5], [6])

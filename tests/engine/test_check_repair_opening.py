@@ -391,7 +391,9 @@ def test_copies_of_the_memory_index_rotate(tmp_path: Path) -> None:
     with opened(root, clock=clock, index_backup_count=3, backup_interval=60.0) as store:
         save(store, memory(9))
         store.checkpoint()
+        present = (root / "memory_index.json").read_bytes()
     assert len(copies(root)) == 3
+    assert present in [(root / "backups" / "index" / name).read_bytes() for name in copies(root)]
     clock.advance(10_000)
     with opened(root, clock=clock, index_backup_count=1, backup_interval=60.0) as store:
         save(store, memory(10))

@@ -24,6 +24,7 @@ from damaged_stores import (
     quarantined,
     rewrite,
     save,
+    sealed,
     sealed_version_file,
     vector,
     without_hash,
@@ -226,12 +227,31 @@ def test_a_plan_does_no_harm_to_what_is_sound_by_now(root: Path) -> None:
     assert quarantined(root) == []
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"garbage" * 100])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"garbage" * 100,
+        sealed({}),
+        sealed({"steps": 1}),
+        sealed({"steps": [1]}),
+        sealed({"steps": [{"action": "format", "path": "/"}]}),
+    ],
+)
 def test_a_damaged_plan_is_dropped_and_made_anew(root: Path, data: bytes) -> None:
     damage(root)
     (root / PLAN).write_bytes(data)
     with opened(root) as store:
         assert codes(store.opening_report.findings) == WANTED
+    assert not (root / PLAN).exists()
+
+
+def test_a_plan_that_is_no_file_is_moved_aside(root: Path) -> None:
+    damage(root)
+    with opened(root, auto_repair=False) as store:
+        (root / PLAN).mkdir()
+        assert store.repair().clean
     assert not (root / PLAN).exists()
 
 

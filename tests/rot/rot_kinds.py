@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations
+from itertools import pairwise
 
 from rot_oracle import Rot
 from rot_samples import FileImage, Sample, is_entity
@@ -21,10 +21,10 @@ def is_segment(path: str) -> bool:
 
 
 def kind_of(path: str) -> str:
-    """What it is, whatever its number or name."""
+    """What may be taken for another file of the same: an entity, a segment, a log, or some other derived file."""
     if is_entity(path):
         return "entity"
-    return "segment" if is_segment(path) else path.split(".", maxsplit=1)[0]
+    return path.rpartition(".")[2] if is_segment(path) or path.endswith(".log") else "derived"
 
 
 def content_end(data: bytes) -> int:
@@ -93,9 +93,10 @@ def extended(sample: Sample, path: str) -> Iterator[Rot]:
 
 def swapped(sample: Sample) -> Iterator[Rot]:
     """Two files of one kind have each other's content; or content and time, as after two renames."""
-    for one, other in combinations(sample.paths, 2):
-        if kind_of(one) != kind_of(other) and not {one, other} <= {p for p in sample.paths if p.endswith(".log")}:
-            continue
+    groups: dict[str, list[str]] = {}
+    for path in sample.paths:
+        groups.setdefault(kind_of(path), []).append(path)
+    for one, other in (pair for group in groups.values() for pair in pairwise(group)):
         first, second = sample.image[one], sample.image[other]
         what = f"{one} and {other} are swapped"
         yield Rot(what, {one: second, other: first})

@@ -171,6 +171,14 @@ def _load_everything(store: Store, look: Look, sample: Sample) -> None:
                 look.found[key] = hits[0].memory_id
 
 
+def require_served(store: Store, sample: Sample) -> None:
+    """`store` serves all that was acknowledged and nothing else, and finds it."""
+    look = Look()
+    _load_everything(store, look, sample)
+    require(not _deviating(sample, look), f"{_deviating(sample, look)} are not served as acknowledged")
+    _judge_search(look)
+
+
 # Judging
 
 

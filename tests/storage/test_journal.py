@@ -395,6 +395,24 @@ def test_everything_goes_on_once_there_is_room(full: Life, backend: FaultyBacken
     check(full)
 
 
+def test_a_header_finds_room_where_a_segment_does_not(full: Life, disk: FaultyDisk) -> None:
+    disk.capacity_bytes = disk.volume.used_bytes() + HEADER_BLOCK
+    full.checkpoint()
+    assert full.journal.drop() == 1
+    check(full)
+    full.save([3000], [10])
+    check(full)
+
+
+def test_the_last_room_is_used_for_what_fits(full: Life, disk: FaultyDisk) -> None:
+    disk.capacity_bytes = disk.volume.used_bytes() + HEADER_BLOCK + 3100
+    full.save([3000])
+    with pytest.raises(DiskFullError):
+        full.append([3000])
+    assert full.journal.failure is None
+    check(full)
+
+
 def test_the_first_of_a_group_are_written_where_the_rest_finds_no_room(full: Life) -> None:
     assert full.append([200], [300], [3000], [10]) == 2
     assert full.journal.failure is None
@@ -432,10 +450,11 @@ def test_a_store_opened_on_a_full_disk_can_delete(full: Life, backend: FaultyBac
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EMFILE])
 def test_a_segment_that_cannot_be_made_freezes_nothing(life: Life, disk: FaultyDisk, verb: str, number: int) -> None:
     life.save([3000])
-    disk.plan(Fault(1, number, verbs=frozenset((verb,))))
+    disk.plan(Fault(1, number, verbs=frozenset((verb,)), forever=True))
     with pytest.raises(DiskError):
         life.append([3000])
     assert disk.failed
+    disk.clear_plan()
     assert life.journal.failure is None
     check(life)
     life.save([3000])

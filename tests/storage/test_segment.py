@@ -49,7 +49,7 @@ def backend() -> Iterator[MemoryBackend]:
 
 
 def write_three(backend: Backend, through: int = 0) -> None:
-    """Frames 1 to 3 in segment A, 4 and 5 in B, each synced by itself; C is a header, checkpointed through `through`."""
+    """Frames 1 to 3 in segment A, 4 and 5 in B, each synced by itself; C is a header checkpointed through `through`."""
     journal = journal_on(backend, segment_bytes=HEADER_BLOCK + 1024)
     journal.start_segment(0)
     for sequence, records in WRITTEN.items():

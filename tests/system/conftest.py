@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fork_server import ForkServer
-
+from mounts import require_recording_disks, tmpfs, why_nothing_can_be_mounted
 
 
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
+    """Where children come from."""
     server = ForkServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A directory for stores whose processes die, but not their machine: in memory, where that can be had."""
+    if why_nothing_can_be_mounted():
+        yield tmp_path
+    else:
+        with tmpfs(tmp_path / "memory", "size=2g") as directory:
+            yield directory
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory for disk images."""
+    require_recording_disks("ext4")
+    with tmpfs(tmp_path / "images", "size=4g") as directory:
+        yield directory

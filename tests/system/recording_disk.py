@@ -180,7 +180,7 @@ class RecordingDisk:
 def recording_disk(backing: Path, log: Path) -> Iterator[RecordingDisk]:
     """A disk with the content of `backing`, which it changes, and its log; gone at the end, whatever happens."""
     target = backing.with_suffix(".fuse")
-    target.mkdir()
+    target.mkdir(exist_ok=True)
     # Of packets, so that what a killed process sends is there whole or not at all.
     pairs = [socket.socketpair(type=socket.SOCK_SEQPACKET) for _ in range(2)]
     with ExitStack() as stack:

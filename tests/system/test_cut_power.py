@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from acknowledged import Acknowledged
-from crash_images import POLICIES, Policy, PowerCuts, copy_image, read_log
+from crash_images import POLICIES, PowerCuts, read_log
+from disk_bench import Bench, Life
 from editions import DIMENSION
 from fork_server import ForkServer
-from mounts import make_image, mounted, mounted_image, require_recording_disks, tmpfs
-from recording_disk import recording_disk
-from verdict import require_kept
+from mounts import make_image, require_recording_disks, run
 
-CUTS = 8
-MANY_CUTS = 100
+from synthians_memory import SynthiansMemoryError
+
+CUTS = 5
+MANY_CUTS = 40
+RECORDINGS = 4
 CONFIG: dict[str, Any] = {
     "embedding_dimension": DIMENSION,
     "segment_bytes": 64 * 1024,
@@ -34,72 +31,7 @@ CONFIG: dict[str, Any] = {
 LAZY_EXT4 = "noauto_da_alloc,commit=300"
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Where disks are recorded and cut.
-
-    Attributes:
-        server: of the children.
-        images: a directory in memory.
-        kept: a directory for what a failed test leaves.
-        kind, options: of the file system on the disks.
-    """
-
-    server: ForkServer
-    images: Path
-    kept: Path
-    kind: str
-    options: str
-
-    def record(self, pristine: Path, lives: list[dict[str, Any]]) -> Path:
-        """The log of a disk, `pristine` at first, while processes with a store on it come and go.
-
-        Each has the settings of `work` and `seconds`, after which it is killed; without them it ends by itself.
-        """
-        backing, log = self.images / "backing", self.images / f"log of {pristine.name}"
-        copy_image(pristine, backing)
-        with recording_disk(backing, log) as disk:
-            with mounted(disk.device, self.images / "recorded", self.kind.split()[0], self.options) as target:
-                for life in lives:
-                    settings = {key: value for key, value in life.items() if key != "seconds"}
-                    path = str(target / "store")
-                    with closing(self.server.start("work", report_to=disk.marks, path=path, **settings)) as child:
-                        if "seconds" in life:
-                            time.sleep(life["seconds"])
-                        else:
-                            assert child.end() == 0
-        backing.with_suffix(".fuse").rmdir()
-        return log
-
-    async def cut(self, cuts: PowerCuts, count: int, rng: Random) -> int:
-        """Cut the power at so many random moments, and require of each state it may leave what must hold."""
-        moments = sorted(rng.sample(cuts.moments, count))
-        for moment in moments:
-            cuts.advance(moment)
-            for policy in POLICIES:
-                await self._require_kept(cuts, policy, rng, f"before record {moment}, {policy}")
-        return len(moments) * len(POLICIES)
-
-    async def _require_kept(self, cuts: PowerCuts, policy: Policy, rng: Random, what: str) -> None:
-        image = self.images / "cut"
-        cuts.leave(policy, image, rng)
-        try:
-            with mounted_image(image, self.images / "after", self.kind, self.options) as target:
-                await require_kept(target / "store", cuts.history.copy())
-        except BaseException as error:
-            cuts.leave(policy, self.kept / "cut", rng)
-            error.add_note(f"power cut {what}; the disk before recovery is {self.kept / 'cut'}")
-            raise
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[Path]:
-    """A place in memory for disk images."""
-    with tmpfs(tmp_path / "images", "size=4g") as directory:
-        yield directory
-
-
-def lives(rng: Random, **config: Any) -> list[dict[str, Any]]:
+def lives(rng: Random, **config: Any) -> list[Life]:
     """One is killed, one closes the store, one is killed."""
     settings = {"config": CONFIG | config, "seed": rng.random()}
     return [
@@ -109,16 +41,21 @@ def lives(rng: Random, **config: Any) -> list[dict[str, Any]]:
     ]
 
 
-async def record_and_cut(bench: Bench, count: int, seed: int, **config: Any) -> tuple[int, int]:
-    """States verified, and operations acknowledged before the last cut."""
-    rng = Random(seed)
+def recorded(bench: Bench, lives: list[Life], *, durable: bool = True) -> PowerCuts:
+    """An empty disk on which stores live like that."""
     pristine = bench.images / "pristine"
     make_image(pristine, bench.kind)
-    records = read_log(bench.record(pristine, lives(rng, **config)))
-    cuts = PowerCuts(pristine, records, Acknowledged(durable=config.get("durability") != "interval"))
-    states = await bench.cut(cuts, count, rng)
-    cuts.advance(len(records))
-    return states, cuts.history.operations
+    return PowerCuts(pristine, read_log(bench.record(pristine, lives)), Acknowledged(durable=durable))
+
+
+async def cut_during_recovery(bench: Bench, cuts: PowerCuts, moment: int, count: int, rng: Random) -> int:
+    """Cut the power at `moment`, and so many times again in the life that recovers from it."""
+    cuts.advance(moment)
+    crashed = bench.images / f"crashed {moment}"
+    cuts.leave("shuffled", crashed, rng)
+    life = {"config": CONFIG, "seed": moment, "life": 4, "tasks": 1, "steps": 2}
+    again = PowerCuts(crashed, read_log(bench.record(crashed, [life])), cuts.history.copy())
+    return await bench.cut(again, min(count, len(again.moments)), rng)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +66,79 @@ async def record_and_cut(bench: Bench, count: int, seed: int, **config: Any) -> 
 async def test_a_power_cut_on_ext4_loses_nothing_acknowledged(
     fork_server: ForkServer, images: Path, tmp_path: Path, options: str, durability: str
 ) -> None:
-    require_recording_disks("ext4")
-    bench = Bench(fork_server, images, tmp_path, "ext4", options)
-    states, operations = await record_and_cut(bench, CUTS, 1, durability=durability)
-    assert states == CUTS * len(POLICIES)
-    assert operations > 30
+    bench, rng = Bench(fork_server, images, tmp_path, "ext4", options), Random(1)
+    cuts = recorded(bench, lives(rng, durability=durability), durable=durability == "commit")
+    assert await bench.cut(cuts, CUTS, rng) == CUTS * len(POLICIES)
+    assert cuts.history.operations > 0
+
+
+async def test_a_second_power_cut_during_recovery_loses_nothing_acknowledged(
+    fork_server: ForkServer, images: Path, tmp_path: Path
+) -> None:
+    bench, rng = Bench(fork_server, images, tmp_path, "ext4", LAZY_EXT4), Random(2)
+    cuts = recorded(bench, lives(rng))
+    moment = cuts.moments[-1] * 2 // 3
+    assert await cut_during_recovery(bench, cuts, moment, CUTS // 2, rng) == CUTS // 2 * len(POLICIES)
+
+
+async def test_a_store_that_syncs_no_content_is_caught(fork_server: ForkServer, images: Path, tmp_path: Path) -> None:
+    bench, rng = Bench(fork_server, images, tmp_path, "ext4", LAZY_EXT4), Random(3)
+    life = {"config": CONFIG, "seed": 3, "life": 1, "steps": 10, "planted": "no content is synced"}
+    cuts = recorded(bench, [life])
+    with pytest.raises((AssertionError, SynthiansMemoryError)):
+        await bench.cut(cuts, CUTS, rng)
+
+
+async def test_ext4_itself_recovers_from_the_images(fork_server: ForkServer, images: Path, tmp_path: Path) -> None:
+    """What a file system cannot mend was no legal state of its disk."""
+    bench, rng = Bench(fork_server, images, tmp_path, "ext4", LAZY_EXT4), Random(4)
+    cuts = recorded(bench, lives(rng))
+    for moment in sorted(rng.sample(cuts.moments, CUTS)):
+        cuts.advance(moment)
+        for policy in POLICIES:
+            cuts.leave(policy, images / "cut", rng)
+            run("e2fsck", "-y", "-E", "journal_only", str(images / "cut"))
+            run("e2fsck", "-f", "-n", str(images / "cut"))
+
+
+# The longer form
+
+FILE_SYSTEMS = [
+    ("ext4", LAZY_EXT4),
+    ("ext4", f"data=writeback,{LAZY_EXT4}"),
+    ("ext4", "data=journal,commit=300"),
+    ("ext4", ""),
+    ("ext4 fast_commit", LAZY_EXT4),
+    ("xfs", ""),
+    ("btrfs", "commit=300"),
+]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("durability", ["commit", "interval"])
+@pytest.mark.parametrize(("kind", "options"), FILE_SYSTEMS)
+async def test_many_power_cuts_lose_nothing_acknowledged(
+    fork_server: ForkServer, images: Path, tmp_path: Path, kind: str, options: str, durability: str
+) -> None:
+    require_recording_disks(kind)
+    bench, rng = Bench(fork_server, images, tmp_path, kind, options), Random(5)
+    states = operations = 0
+    for _ in range(RECORDINGS):
+        cuts = recorded(bench, lives(rng, durability=durability), durable=durability == "commit")
+        states += await bench.cut(cuts, MANY_CUTS, rng)
+        operations += cuts.history.operations
+    print(f"{kind} {options} {durability}: {states} states after power cuts, {operations} acknowledged operations")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+async def test_many_second_power_cuts_during_recovery_lose_nothing_acknowledged(
+    fork_server: ForkServer, images: Path, tmp_path: Path
+) -> None:
+    bench, rng = Bench(fork_server, images, tmp_path, "ext4", LAZY_EXT4), Random(6)
+    cuts = recorded(bench, lives(rng))
+    states = 0
+    for moment in sorted(rng.sample(cuts.moments, RECORDINGS)):
+        states += await cut_during_recovery(bench, cuts, moment, MANY_CUTS // 4, rng)
+    print(f"{states} states after a second power cut")

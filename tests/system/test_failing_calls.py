@@ -41,8 +41,8 @@ class Crashed:
 
 
 @pytest.fixture
-async def crashed(fork_server: ForkServer, tmp_path: Path) -> Crashed:
-    path, history = tmp_path / "crashed", Acknowledged()
+async def crashed(fork_server: ForkServer, place: Path) -> Crashed:
+    path, history = place / "crashed", Acknowledged()
     for life, steps in enumerate((12, 6), start=1):
         settings = {"path": str(path), "config": CONFIG, "seed": 4, "life": life, "tasks": 2, "steps": steps}
         with closing(fork_server.start("work", **settings)) as child:
@@ -84,14 +84,14 @@ async def require_survived(server: ForkServer, crashed: Crashed, chosen: Iterabl
 
 
 async def test_a_sample_of_failing_calls_loses_nothing_acknowledged(
-    fork_server: ForkServer, crashed: Crashed, tmp_path: Path
+    fork_server: ForkServer, crashed: Crashed, place: Path
 ) -> None:
     require_strace()
     store = crashed.copy("counted")
-    suffer(fork_server, store, None, tmp_path / "log")
+    suffer(fork_server, store, None, place / "log")
     assert store.history.refusals == {}
     await require_kept(store.path, store.history)
-    possible = failures(calls_in(tmp_path / "log"))
+    possible = failures(calls_in(place / "log"))
     met = await require_survived(fork_server, crashed, Random(5).sample(possible, SAMPLE))
     assert met
 
@@ -99,11 +99,11 @@ async def test_a_sample_of_failing_calls_loses_nothing_acknowledged(
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 async def test_every_failing_call_loses_nothing_acknowledged(
-    fork_server: ForkServer, crashed: Crashed, tmp_path: Path, record_property: Any
+    fork_server: ForkServer, crashed: Crashed, place: Path, record_property: Any
 ) -> None:
     require_strace()
-    suffer(fork_server, crashed.copy("counted"), None, tmp_path / "log")
-    possible = failures(calls_in(tmp_path / "log"))
+    suffer(fork_server, crashed.copy("counted"), None, place / "log")
+    possible = failures(calls_in(place / "log"))
     met = await require_survived(fork_server, crashed, possible)
     record_property("failures", len(possible))
     record_property("errors", met)

@@ -58,10 +58,10 @@ async def kill_again_and_again(server: ForkServer, path: Path, kills: int, seed:
 
 @pytest.mark.parametrize("durability", ["commit", "interval"])
 async def test_killed_processes_lose_nothing_acknowledged(
-    fork_server: ForkServer, tmp_path: Path, durability: str
+    fork_server: ForkServer, place: Path, durability: str
 ) -> None:
     kills = KILLS if durability == "commit" else KILLS // 3
-    history = await kill_again_and_again(fork_server, tmp_path / "store", kills, 1, durability=durability)
+    history = await kill_again_and_again(fork_server, place / "store", kills, 1, durability=durability)
     assert history.operations > kills
 
 
@@ -69,8 +69,8 @@ async def test_killed_processes_lose_nothing_acknowledged(
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("durability", ["commit", "interval"])
 async def test_many_killed_processes_lose_nothing_acknowledged(
-    fork_server: ForkServer, tmp_path: Path, durability: str, record_property: Any
+    fork_server: ForkServer, place: Path, durability: str, record_property: Any
 ) -> None:
-    history = await kill_again_and_again(fork_server, tmp_path / "store", MANY_KILLS, 2, durability=durability)
+    history = await kill_again_and_again(fork_server, place / "store", MANY_KILLS, 2, durability=durability)
     record_property("operations", history.operations)
     print(f"{MANY_KILLS} kills, {history.lives} lives, {history.operations} acknowledged operations, 0 lost")

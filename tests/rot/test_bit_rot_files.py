@@ -13,8 +13,8 @@ from rot_kinds import coarse, flipped, offsets, truncated
 from rot_oracle import MODES, Rot, verify
 from rot_samples import SAMPLES, Sample, disk_of
 
-FLIPS = 14
-CUTS = 5
+FLIPS = 11
+CUTS = 4
 
 PLACES = [
     pytest.param(sample, path, id=f"{sample.name}-{path.replace('/', '-')}")
@@ -34,11 +34,10 @@ def drawn(sample: Sample, path: str, count: int) -> Sequence[int]:
     return sorted(Random(f"{sample.name} {path} {count}").sample(every, min(count, len(every))))
 
 
-@pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
+@pytest.mark.parametrize("turn", range(len(MODES)), ids=[mode.name for mode in MODES])
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
-def test_a_sound_store_has_nothing_to_report(sample: Sample, mode: object) -> None:
-    """What is verified after rot holds without it: the findings below are of the rot alone."""
-    verify_in_memory(sample, Rot("nothing happened", {}), [str(m) for m in MODES].index(str(mode)))
+def test_without_rot_everything_is_served(sample: Sample, turn: int) -> None:
+    verify_in_memory(sample, Rot("nothing happened", {}), turn)
 
 
 @pytest.mark.parametrize(("sample", "path"), PLACES)
