@@ -17,6 +17,7 @@ from synthians_memory.engine.foreign_files import inspect_for
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.journal_findings import (
     damage_findings,
+    headless_findings,
     loss_findings,
     torn_findings,
     unreadable_findings,
@@ -290,6 +291,7 @@ def _check_journal(state: StoreState) -> Iterator[Finding]:
     if state.journal is None:
         yield from loss_findings(state, contents)
         yield from torn_findings(contents)
+        yield from headless_findings(contents)
         yield from unreadable_findings(contents)
 
 

@@ -10,7 +10,13 @@ from synthians_memory.layout import INDEX, INDEX_BACKUPS, index_backup_moment, i
 from synthians_memory.storage.backend import Backend
 from synthians_memory.times import Clock, from_micros, to_micros
 
-__all__ = ["IndexBackups"]
+__all__ = ["IndexBackups", "index_backups"]
+
+
+def index_backups(backend: Backend) -> list[str]:
+    """Names of the copies, oldest first; raises DiskError."""
+    entries = backend.scan(INDEX_BACKUPS)
+    return sorted(name for name, stat in entries if stat.kind == "file" and index_backup_moment(name) is not None)
 
 
 class IndexBackups:
@@ -25,9 +31,8 @@ class IndexBackups:
         self._looked = False
 
     def names(self) -> list[str]:
-        """Names of the copies, oldest first."""
-        entries = self._backend.scan(INDEX_BACKUPS)
-        return sorted(name for name, stat in entries if stat.kind == "file" and index_backup_moment(name) is not None)
+        """As `index_backups`."""
+        return index_backups(self._backend)
 
     def due(self) -> bool:
         """Whether a copy is to be taken at this checkpoint."""

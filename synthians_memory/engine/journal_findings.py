@@ -13,7 +13,7 @@ from synthians_memory.layout import JOURNAL
 from synthians_memory.reports import Finding
 from synthians_memory.storage.segment import JournalContents, JournalDamage
 
-__all__ = ["damage_findings", "loss_findings", "torn_findings", "unreadable_findings"]
+__all__ = ["damage_findings", "headless_findings", "loss_findings", "torn_findings", "unreadable_findings"]
 
 
 def damage_findings(contents: JournalContents) -> Iterator[Finding]:
@@ -39,6 +39,12 @@ def loss_findings(state: StoreState, contents: JournalContents) -> Iterator[Find
         known = max(state.index.position.sequence, contents.last_sequence)
         message = f"no segment with an intact header is left: changes numbered above {known} may be lost"
         yield Finding("journal_damaged", message, JOURNAL)
+
+
+def headless_findings(contents: JournalContents) -> Iterator[Finding]:
+    """One for each segment whose header is lost, and whose frames count all the same."""
+    for path in contents.headless:
+        yield Finding("journal_damaged", f"{path} has lost its header; the changes in it were read without it", path)
 
 
 def unreadable_findings(contents: JournalContents) -> Iterator[Finding]:

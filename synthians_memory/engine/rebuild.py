@@ -109,24 +109,24 @@ def vector_change(state: StoreState, key: Key) -> Change | None:
     return describe(version)
 
 
-def reconcile_vectors(state: StoreState) -> int:
+def reconcile_vectors(state: StoreState) -> list[Key]:
     """Make the vector index agree with the memory index, by id and hash, deletions included.
 
     Returns:
-        How many vectors were wrong, but for those whose entity cannot be read: check names them.
+        Whose vectors were wrong, but for entities that cannot be read: check names them.
 
     Raises:
         DiskError: an entity file cannot be read.
     """
-    count = 0
+    mended: list[Key] = []
     changes: list[Change] = []
     for _, key in vector_defects(state):
         change = vector_change(state, key)
         if change is not None:
             changes.append(change)
-            count += 1
+            mended.append(key)
         if len(changes) >= _CHUNK:
             state.vectors.apply(changes)
             changes = []
     state.vectors.apply(changes)
-    return count
+    return sorted(mended)

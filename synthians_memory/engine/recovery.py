@@ -8,7 +8,7 @@ It is not repair: it brings back what was acknowledged; files changed outside ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,10 +16,16 @@ from synthians_memory.codec import Version
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Committer
+from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.entity_files import EntityFiles
 from synthians_memory.engine.index import MemoryIndex
-from synthians_memory.engine.index_backup import IndexBackups
-from synthians_memory.engine.journal_findings import damage_findings, loss_findings, unreadable_findings
+from synthians_memory.engine.index_backup import IndexBackups, index_backups
+from synthians_memory.engine.journal_findings import (
+    damage_findings,
+    headless_findings,
+    loss_findings,
+    unreadable_findings,
+)
 from synthians_memory.engine.obstacles import set_obstacles_aside
 from synthians_memory.engine.overlay import Overlay
 from synthians_memory.engine.quarantine import Quarantine
@@ -30,10 +36,11 @@ from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import Superblock, load_superblock, store_superblock
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import NOWHERE, Position
-from synthians_memory.errors import DamagedViewError, DiskError, NotAStoreError, NotRegularFileError
+from synthians_memory.errors import DamagedViewError, DiskError, DiskFullError, NotAStoreError, NotRegularFileError
 from synthians_memory.layout import (
     ENTITY_FOLDERS,
     INDEX,
+    INDEX_BACKUPS,
     INDEX_LOG,
     INITIAL_FOLDERS,
     JOURNAL,
@@ -57,6 +64,7 @@ from synthians_memory.times import Clock
 __all__ = ["OpenedStore", "open_for_reading", "open_for_writing"]
 
 _MOST_ATTEMPTS: Final = 5
+_MOST_NAMED: Final = 20
 
 
 @dataclass(slots=True)
@@ -101,10 +109,10 @@ def open_for_writing(
         # A log goes on from where its snapshot stands in the journal; here that is nowhere.
         state.vectors.forget_files()
     committer = Committer(state)
-    if not index_trusted:
-        rebuild_index(state)
+    missing = [] if index_trusted else rebuild_index(state)
     state.notes.extend(loss_findings(state, contents))
     tails = gather(contents.entries)
+    _note_missing(state, [key for key in missing if key not in tails])
     _look_for_vanished(state, tails)
     replay(state, committer, tails)
     if contents.newest is None:
@@ -156,8 +164,12 @@ def _read_beside_writer(state: StoreState) -> JournalContents:
         if not problem and _reaches(state.index.position, state.superblock.epoch, contents):
             return contents
     _note_index(state, contents, problem)
-    rebuild_index(state)
-    return read_journal(state.backend, identity)
+    _take_hint(state)
+    missing = rebuild_index(state)
+    contents = read_journal(state.backend, identity)
+    tails = gather(contents.entries)
+    _note_missing(state, [key for key in missing if key not in tails])
+    return contents
 
 
 def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: Superblock) -> StoreState:
@@ -246,6 +258,9 @@ def _occupied(backend: Backend, folder: str) -> bool:
 def _initialise(backend: Backend, config: StoreConfig, clock: Clock, new_id: Callable[[], str]) -> Superblock:
     """Make an empty store: the superblock first, the journal's first header last."""
     _make_folders(backend)
+    for parent in dict.fromkeys(path.rpartition("/")[0] for path in INITIAL_FOLDERS):
+        # They may have been made by an attempt that was interrupted before it synced them.
+        backend.sync_folder(parent)
     superblock = Superblock(new_id(), new_id(), config.embedding_dimension, config.metric)
     store_superblock(backend, superblock)
     journal = _journal_of(backend, clock, superblock, config, JournalContents(), 0)
@@ -293,6 +308,9 @@ def _set_journal_aside(state: StoreState, contents: JournalContents) -> None:
     for path in contents.foreign:
         kept = state.quarantine.move(path, "it belongs to another life of the store")
         state.notes.append(Finding("journal_foreign", f"a segment of another epoch was set aside as {kept}", path))
+    for finding in headless_findings(contents):
+        state.quarantine.keep(finding.path, state.backend.read(finding.path) or b"", finding.message)
+        state.notes.append(finding)
     for finding in unreadable_findings(contents):
         kept = state.quarantine.move(finding.path, finding.message)
         state.notes.append(replace(finding, message=f"{finding.message}; it is kept as {kept}"))
@@ -300,11 +318,19 @@ def _set_journal_aside(state: StoreState, contents: JournalContents) -> None:
 
 def _journal(state: StoreState, contents: JournalContents) -> Journal:
     seen = max(contents.highest_sequence, state.index.position.sequence, state.vectors.position.sequence)
-    return _journal_of(state.backend, state.clock, state.superblock, state.config, contents, seen)
+    # In a new life everything seen is in files, durably, but for what could not be written there.
+    settled = 0 if state.overlay.stuck else seen
+    return _journal_of(state.backend, state.clock, state.superblock, state.config, contents, seen, settled)
 
 
 def _journal_of(
-    backend: Backend, clock: Clock, superblock: Superblock, config: StoreConfig, contents: JournalContents, seen: int
+    backend: Backend,
+    clock: Clock,
+    superblock: Superblock,
+    config: StoreConfig,
+    contents: JournalContents,
+    seen: int,
+    settled: int = 0,
 ) -> Journal:
     alive = contents.newest is not None
     return Journal(
@@ -316,7 +342,7 @@ def _journal_of(
         next_number=contents.highest_number + 1,
         last_counted=contents.last_sequence if alive else seen,
         next_sequence=seen + 1,
-        checkpointed_through=contents.checkpointed_through if alive else 0,
+        checkpointed_through=contents.checkpointed_through if alive else settled,
         segments=contents.segments,
         segment_bytes=config.segment_bytes,
     )
@@ -331,7 +357,29 @@ def _load_index(state: StoreState, contents: JournalContents) -> bool:
     if not problem and _reaches(state.index.position, state.superblock.epoch, contents):
         return True
     _note_index(state, contents, problem)
+    _take_hint(state)
     return False
+
+
+def _take_hint(state: StoreState) -> None:
+    """Where the memory index cannot be read at all, the newest of its copies that can."""
+    if any(state.index.rows.values()):
+        return
+    for name in reversed(index_backups(state.backend)):
+        data = read_file(state.backend, f"{INDEX_BACKUPS}/{name}")
+        if data is not None and state.index.load_hint(data):
+            return
+
+
+def _note_missing(state: StoreState, missing: Sequence[Key]) -> None:
+    """Name the entities of an earlier memory index that have no file; nothing else may tell that they were there."""
+    if missing:
+        what = f"{len(missing)} entities that were in an earlier one have no file, deleted since or lost"
+        message = f"{what}: {_names(missing)}"
+        known = [note for note in state.notes if note.code == "index_damaged"]
+        state.notes.extend([Finding("index_damaged", message, INDEX)] if not known else ())
+        for note in known:
+            state.notes[state.notes.index(note)] = replace(note, message=f"{note.message}; {message}")
 
 
 def _note_index(state: StoreState, contents: JournalContents, problem: str) -> None:
@@ -362,16 +410,24 @@ def _reaches(position: Position, epoch: str, contents: JournalContents) -> bool:
 
 
 def _catch_up(state: StoreState, contents: JournalContents) -> None:
-    _note_vectors(state, contents, reconcile_vectors(state))
+    wrong = reconcile_vectors(state)
+    if wrong:
+        # No sequence stands for what was mended, so it cannot be a group of the log.
+        state.vectors.forget_files()
+    _note_vectors(state, contents, wrong)
     if state.superblock.embedding_dimension is None and state.vectors.dimension is not None:
         state.change_superblock(embedding_dimension=state.vectors.dimension)
 
 
-def _note_vectors(state: StoreState, contents: JournalContents, wrong: int) -> None:
+def _note_vectors(state: StoreState, contents: JournalContents, wrong: Sequence[Key]) -> None:
     known = any(note.code == "vectors_damaged" for note in state.notes)
     if wrong and not known and not contents.damage:
-        message = f"{wrong} vectors did not belong to the acknowledged embeddings; they were indexed anew"
-        state.notes.append(Finding("vectors_damaged", message, MAPPING))
+        message = f"{len(wrong)} vectors did not belong to the acknowledged embeddings, and were indexed anew"
+        state.notes.append(Finding("vectors_damaged", f"{message}: {_names(wrong)}", MAPPING))
+
+
+def _names(keys: Sequence[Key]) -> str:
+    return ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in keys[:_MOST_NAMED])
 
 
 # The end
@@ -387,10 +443,13 @@ def _settle(state: StoreState, contents: JournalContents, checkpointer: Checkpoi
         try:
             checkpointer.run()
         except DiskError as error:
-            # The journal still has everything, durably; the next checkpoint tries again.
+            # The journal still has everything, durably; the next checkpoint tries again. Only a full disk is
+            # known to have kept what was synced before it filled up; nothing is written on top of other errors.
             checkpointer.abandon()
             state.last_error = str(error)
             _refuse_if_failed(state)
+            if not isinstance(error, DiskFullError):
+                state.read_only_reason = f"what was replayed could not be made durable: {error.message}"
         _remove_scratch(state.backend)
 
 
@@ -402,7 +461,11 @@ def _refuse_if_failed(state: StoreState) -> None:
 
 def _sync_leftovers(backend: Backend, contents: JournalContents) -> None:
     """After a crash of the process alone the tail, a log or a new name may be in the page cache only."""
-    for path in (*(segment_path(number) for number in {entry.number for entry in contents.entries}), INDEX_LOG, VECTORS_LOG):
+    for path in (
+        *(segment_path(number) for number in {entry.number for entry in contents.entries}),
+        INDEX_LOG,
+        VECTORS_LOG,
+    ):
         stat = backend.stat(path)
         if stat is not None and stat.kind == "file":
             file = backend.open_existing(path)

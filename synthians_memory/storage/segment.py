@@ -105,7 +105,9 @@ class SegmentHeader:
             return None
         if not isinstance(found, dict) or any(type(found.get(key)) is not kind for key, kind in _HEADER_TYPES.items()):
             return None
-        return SegmentHeader(**{key: found[key] for key in _HEADER_TYPES}) if number in (None, found["number"]) else None
+        return (
+            SegmentHeader(**{key: found[key] for key in _HEADER_TYPES}) if number in (None, found["number"]) else None
+        )
 
 
 _HEADER_TYPES: Final[Mapping[str, type]] = {

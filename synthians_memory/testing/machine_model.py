@@ -18,7 +18,7 @@ from synthians_memory.codec import Version
 from synthians_memory.engine.commit import ABSENT, Absent, Expected, Operation
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.store import Store
-from synthians_memory.errors import ChangedOutsideError, DamagedError
+from synthians_memory.errors import ChangedOutsideError, DamagedError, NotRegularFileError
 from synthians_memory.layout import Kind
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.reports import SearchHit
@@ -145,7 +145,7 @@ def look(store: Store, key: Key) -> Sight:
     indexed = store.state.index.hash(key)
     try:
         return Sight(indexed, store.load(key), refused=False)
-    except (DamagedError, ChangedOutsideError):
+    except (DamagedError, ChangedOutsideError, NotRegularFileError):
         return Sight(indexed, None, refused=True)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -103,8 +104,13 @@ class OutsideHand:
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file; None where there is none."""
-        inode = self._volume.find(path)
+        inode = self._find(path)
         return self._volume.read(inode, 0, None) if inode is not None and inode in self._volume.files else None
+
+    def _find(self, path: str) -> int | None:
+        with suppress(NotADirectoryError):
+            return self._volume.find(path)
+        return None
 
     def write(self, path: str, data: bytes) -> None:
         """Put a new file in the place of whatever is there."""
@@ -159,7 +165,7 @@ class OutsideHand:
         """Whether nobody has touched it since."""
         path = entity_path(*change.key)
         if change.what == "removed":
-            return self._volume.find(path) is None
+            return self._find(path) is None
         return self.read(f"{path}/{_INSIDE}" if change.what == "folder" else path) == change.data
 
     def names(self, folder: str) -> list[str]:

@@ -36,7 +36,7 @@ from synthians_memory.testing.store_history import State, fail, require
 __all__ = ["OutsideMachine"]
 
 _VIEWS = (INDEX, INDEX_LOG, MAPPING, FAISS_FILE, VECTORS_LOG, SUPERBLOCK)
-_VIEW_CODES = frozenset(["index_damaged", "vectors_damaged", "superblock_damaged"])
+_CODES_OF_LOSSES = frozenset(["index_damaged", "vectors_damaged", "superblock_damaged", "journal_damaged"])
 _VECTOR_CODES = frozenset(["vector_missing", "vector_stale", "vector_orphan"])
 
 Damage = Literal["flip", "cut", "empty", "garbage", "append", "another's"]
@@ -190,7 +190,7 @@ class OutsideMachine(StoreMachine):
 
     def note_opening(self, findings: Sequence[Finding]) -> None:
         """As `StoreLife.note_opening`; what was changed outside is told."""
-        expected = _VIEW_CODES if self._damaged_views else frozenset()
+        expected = _CODES_OF_LOSSES if self._damaged_views else frozenset()
         concerned = {(key[0], key[1]) for key in self.outside}
         rest = [f for f in findings if f.code not in expected and (f.kind, f.entity_id) not in concerned]
         super().note_opening([f for f in rest if not (self._damaged_views and f.code in _VECTOR_CODES)])

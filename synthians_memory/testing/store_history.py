@@ -14,7 +14,7 @@ from synthians_memory.config import StoreConfig
 from synthians_memory.engine.commit import Batch, Expected, Operation
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.store import Store
-from synthians_memory.errors import JournalFailedError
+from synthians_memory.errors import ChangedOutsideError, DamagedError, JournalFailedError
 from synthians_memory.models import Entity
 from synthians_memory.storage.backend import Backend
 from synthians_memory.times import Clock
@@ -48,11 +48,19 @@ def delete(key: Key, expected: Expected = None) -> Operation:
 
 
 def observe(store: Store) -> dict[Key, Entity]:
-    """Everything that `store` holds, loaded through it. Raises what `Store.load` raises."""
+    """Everything that `store` holds, loaded through it.
+
+    Raises:
+        AssertionError: something in it cannot be served.
+        DiskError: something cannot be read.
+    """
     found: dict[Key, Entity] = {}
     for kind, rows in store.state.index.rows.items():
         for entity_id in rows:
-            entity = store.load((kind, entity_id))
+            try:
+                entity = store.load((kind, entity_id))
+            except (DamagedError, ChangedOutsideError) as error:
+                raise AssertionError(error.message) from error
             if entity is not None:
                 found[kind, entity_id] = entity
     return found

@@ -273,6 +273,7 @@ SCENARIOS: Final = (
     ),
     StoreScenario("saves one by one", _one_by_one(4)),
     StoreScenario("a batch", (_saves(*(memory(f"b{n}") for n in range(5)), assembly("a", "b1")),)),
+    StoreScenario("a batch of many sectors", (_saves(*(memory(f"b{n}", length=1_500) for n in range(8))),)),
     StoreScenario("updates of the same id", _sequence(*(_saves(memory("m0", n)) for n in range(2, 6))), _THREE),
     StoreScenario("deletes", (_deletes("m0"), _deletes("m1", "m2"), _deletes("m2")), _THREE),
     StoreScenario(

@@ -21,7 +21,7 @@ from synthians_memory.testing.store_scenarios import SMALL_STORE, assembly, logg
 from synthians_memory.testing.store_verifier import require_sound
 from synthians_memory.testing.stored_files import all_files
 
-CONFIG: StoreConfig = replace(SMALL_STORE, index_backup_count=2, backup_interval=0.0)
+CONFIG: StoreConfig = replace(SMALL_STORE, index_backup_count=2)
 FULL = replace(CONFIG, startup_check="full")
 STRIDE = 96
 levels = pytest.mark.parametrize("config", [CONFIG, pytest.param(FULL, marks=pytest.mark.long)], ids=["quick", "full"])

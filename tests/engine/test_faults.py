@@ -27,7 +27,14 @@ from synthians_memory.testing.faults import MUTATING, READING, SYNCING, WRITING,
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.store_crash import StoreSweep
 from synthians_memory.testing.store_history import delete, save
-from synthians_memory.testing.store_scenarios import FULL_DISK, SCENARIOS, SMALL_STORE, StoreScenario, logged_views, memory
+from synthians_memory.testing.store_scenarios import (
+    FULL_DISK,
+    SCENARIOS,
+    SMALL_STORE,
+    StoreScenario,
+    logged_views,
+    memory,
+)
 from synthians_memory.testing.store_verifier import require_sound
 
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
+import test_bit_rot
+import test_faults
 
 from synthians_memory.codec import Version
 from synthians_memory.engine import index, vectors
@@ -14,20 +18,18 @@ from synthians_memory.engine.commit import Committer
 from synthians_memory.engine.entity_files import EntityFiles, IntervalFiles
 from synthians_memory.engine.records import Key, encode_record
 from synthians_memory.engine.vectors import VectorView
-from synthians_memory.engine.view_log import ViewLog
+from synthians_memory.engine.view import Position
 from synthians_memory.errors import DiskError
 from synthians_memory.layout import ASSEMBLIES, JOURNAL, MEMORIES
 from synthians_memory.storage.backend import WritableFile
 from synthians_memory.storage.journal import Journal
+from synthians_memory.testing.faults import FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.store_crash import StoreSweep
-from synthians_memory.testing.store_scenarios import SCENARIOS
+from synthians_memory.testing.store_history import save
+from synthians_memory.testing.store_scenarios import SCENARIOS, StoreScenario, memory
 
 Plant = Callable[[pytest.MonkeyPatch], None]
-
-
-def sweep(name: str) -> StoreSweep:
-    return StoreSweep(next(scenario for scenario in SCENARIOS if scenario.name == name))
 
 
 def no_folder_sync(*folders: str) -> Plant:
@@ -37,7 +39,10 @@ def no_folder_sync(*folders: str) -> Plant:
         if path not in folders:
             sync_folder(self, path)
 
-    return lambda patch: patch.setattr(FaultyBackend, "sync_folder", sync_some)
+    def no_sync_of_folders(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(FaultyBackend, "sync_folder", sync_some)
+
+    return no_sync_of_folders
 
 
 def acknowledge_before_sync(patch: pytest.MonkeyPatch) -> None:
@@ -76,18 +81,6 @@ def drop_before_the_files_are_durable(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(IntervalFiles, "sync", IntervalFiles.close)
 
 
-def drop_before_the_header(patch: pytest.MonkeyPatch) -> None:
-    start_segment = Journal.start_segment
-
-    def drop_first(self: Journal, checkpointed_through: int, **options: Any) -> None:
-        if checkpointed_through > self.checkpointed_through and self._file is not None:
-            self.checkpointed_through = checkpointed_through
-            self.drop()
-        start_segment(self, checkpointed_through, **options)
-
-    patch.setattr(Journal, "start_segment", drop_first)
-
-
 def one_frame_per_record(patch: pytest.MonkeyPatch) -> None:
     def append(self: Committer, prepared: list[Any], *, deletes_only: bool) -> int:
         journal = self._state.journal
@@ -96,10 +89,6 @@ def one_frame_per_record(patch: pytest.MonkeyPatch) -> None:
         return len(prepared)
 
     patch.setattr(Committer, "_append_frames", append)
-
-
-def forget_failed_files(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Committer, "append_stuck_again", lambda self: None)
 
 
 def forget_failed_files_at_once(patch: pytest.MonkeyPatch) -> None:
@@ -143,35 +132,17 @@ def a_removal_is_not_made_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(EntityFiles, "remove_again", EntityFiles.remove)
 
 
-def append_to_a_log_that_may_be_torn(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ViewLog, "clean", property(lambda self: True))
-    patch.setattr(ViewLog, "_clean", True, raising=False)
-    adopt = ViewLog.adopt
-
-    def trusting(self: ViewLog, header: bytes, committed: int, total: int) -> None:
-        adopt(self, header, total if total >= 0 else committed, total)
-
-    patch.setattr(ViewLog, "adopt", trusting)
-
-
-def a_log_without_commit_lines(patch: pytest.MonkeyPatch) -> None:
+def a_log_without_checksums(patch: pytest.MonkeyPatch) -> None:
     commit_of = index._commit_of
 
-    def trusting(line: bytes, group: list[bytes]) -> Any:
+    def trusting(line: bytes, group: list[bytes]) -> Position | None:
         found = commit_of(line, group)
+        if found is None and line.startswith(b'{"commit":'):
+            fields = orjson.loads(line)
+            return Position(fields["epoch"], fields["commit"])
         return found
 
     patch.setattr(index, "_commit_of", trusting)
-    replay_log = index.MemoryIndex._replay_log
-
-    def every_line(self: index.MemoryIndex, lines: list[bytes], snapshot: Any) -> int:
-        size = replay_log(self, lines, snapshot)
-        for line in lines[1:-1]:
-            if line.startswith((b'{"put"', b'{"remove"')):
-                self._apply_line(line)
-        return size
-
-    patch.setattr(index.MemoryIndex, "_replay_log", every_line)
 
 
 def vector_ids_begin_again(patch: pytest.MonkeyPatch) -> None:
@@ -201,40 +172,88 @@ def views_renamed_before_they_are_synced(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vectors, "write_whole", write_carelessly)
 
 
-CRASHES: list[tuple[Plant, str]] = [
-    (acknowledge_before_sync, "saves one by one"),
-    (files_before_the_journal, "updates of the same id"),
-    (no_folder_sync(JOURNAL), "checkpoints between saves"),
-    (no_folder_sync(MEMORIES, ASSEMBLIES), "checkpoints between saves"),
-    (no_folder_sync(""), "a store is made"),
-    (drop_before_the_views_are_durable, "checkpoints between saves"),
-    (drop_before_the_files_are_durable, "checkpoints between saves"),
-    (drop_before_the_header, "checkpoints between saves"),
-    (one_frame_per_record, "a transaction"),
-    (a_log_without_commit_lines, "views are logged"),
-    (vector_ids_begin_again, "recovery with logged views"),
-    (views_renamed_before_they_are_synced, "checkpoints between saves"),
+CHECKPOINTED = StoreScenario(
+    "changes and a checkpoint",
+    (
+        lambda driven: driven.save(memory("m0", 2)),
+        lambda driven: driven.delete(("memory", "m1")),
+        lambda driven: driven.checkpoint(),
+    ),
+    (lambda driven: driven.save(*(memory(f"m{n}") for n in range(3))), lambda driven: driven.checkpoint()),
+)
+
+
+LONG_BATCH = StoreScenario(
+    "a batch of many sectors",
+    (lambda driven: driven.save(*(memory(f"b{n}", length=1_500) for n in range(8))),),
+    CHECKPOINTED.before,
+)
+
+
+def named(name: str) -> StoreScenario:
+    return next(scenario for scenario in SCENARIOS if scenario.name == name)
+
+
+CRASHES: list[tuple[Plant, StoreScenario]] = [
+    (acknowledge_before_sync, named("saves one by one")),
+    (files_before_the_journal, named("updates of the same id")),
+    (no_folder_sync(JOURNAL), CHECKPOINTED),
+    (no_folder_sync(MEMORIES, ASSEMBLIES), CHECKPOINTED),
+    (no_folder_sync(""), named("a store is made")),
+    (drop_before_the_views_are_durable, CHECKPOINTED),
+    (drop_before_the_files_are_durable, CHECKPOINTED),
+    (one_frame_per_record, LONG_BATCH),
+    (vector_ids_begin_again, named("recovery with logged views")),
+    (views_renamed_before_they_are_synced, CHECKPOINTED),
 ]
-FAULTS: list[tuple[Plant, str]] = [
-    (forget_failed_files, "updates of the same id"),
-    (forget_failed_files_at_once, "checkpoints between saves"),
-    (sync_the_journal_again, "saves one by one"),
-    (sync_files_again_after_a_failed_checkpoint, "checkpoints between saves"),
-    (a_removal_is_not_made_again, "checkpoints between saves"),
+FAULTS: list[tuple[Plant, StoreScenario]] = [
+    (forget_failed_files_at_once, CHECKPOINTED),
+    (sync_the_journal_again, CHECKPOINTED),
+    (sync_files_again_after_a_failed_checkpoint, CHECKPOINTED),
+    (a_removal_is_not_made_again, CHECKPOINTED),
 ]
 
 
-@pytest.mark.parametrize(("plant", "name"), CRASHES, ids=lambda value: getattr(value, "__name__", None))
-def test_a_mistake_is_seen_by_crashes(monkeypatch: pytest.MonkeyPatch, plant: Plant, name: str) -> None:
-    prepared = sweep(name)
+def name_of(value: object) -> str | None:
+    return value.name if isinstance(value, StoreScenario) else getattr(value, "__name__", None)
+
+
+@pytest.mark.parametrize(("plant", "scenario"), CRASHES, ids=name_of)
+def test_a_mistake_is_seen_by_crashes(monkeypatch: pytest.MonkeyPatch, plant: Plant, scenario: StoreScenario) -> None:
+    sweep = StoreSweep(scenario)
     plant(monkeypatch)
     with pytest.raises(AssertionError):
-        prepared.crashes(seeds=(0, 1, 2))
+        sweep.crashes(policies=["lose_all", "keep_all", "sampled"])
 
 
-@pytest.mark.parametrize(("plant", "name"), FAULTS, ids=lambda value: getattr(value, "__name__", None))
-def test_a_mistake_is_seen_by_faults(monkeypatch: pytest.MonkeyPatch, plant: Plant, name: str) -> None:
-    prepared = sweep(name)
+@pytest.mark.parametrize(("plant", "scenario"), FAULTS, ids=name_of)
+def test_a_mistake_is_seen_by_faults(monkeypatch: pytest.MonkeyPatch, plant: Plant, scenario: StoreScenario) -> None:
+    sweep = StoreSweep(scenario)
     plant(monkeypatch)
     with pytest.raises(AssertionError):
-        prepared.faults(mended=True)
+        sweep.faults(errnos=[errno.EIO], policies=["lose_all"], mended=True)
+
+
+def test_none_of_this_is_seen_without_a_mistake() -> None:
+    for scenario in (CHECKPOINTED, LONG_BATCH):
+        assert StoreSweep(scenario).crashes(seeds=[0], step=7)
+    assert StoreSweep(CHECKPOINTED).faults(errnos=[errno.EIO], policies=["lose_all"], mended=True, step=3)
+
+
+def test_a_file_that_failed_and_is_forgotten_at_the_checkpoint_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FaultyDisk()
+    backend = test_faults.RefusingBackend(disk)
+    store = test_faults.opened(backend)
+    assert test_faults.commit(store, *(save(memory(f"m{n}")) for n in range(3))).error is None
+    store.checkpoint()
+    monkeypatch.setattr(Committer, "append_stuck_again", lambda self: None)
+    with pytest.raises(AssertionError):
+        test_faults.test_a_failed_apply_survives_checkpoints_and_a_crash(store, backend, disk, checkpoints=1)
+
+
+def test_a_log_without_checksums_is_seen_by_bit_rot(monkeypatch: pytest.MonkeyPatch) -> None:
+    with test_bit_rot.logged_views(100.0):
+        subject = test_bit_rot.Subject(closed=True)
+    a_log_without_checksums(monkeypatch)
+    with pytest.raises((AssertionError, ValueError, KeyError)):
+        test_bit_rot.test_a_damaged_derived_file_is_rebuilt(subject, test_bit_rot.CONFIG)

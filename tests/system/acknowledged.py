@@ -121,9 +121,7 @@ class Acknowledged:
             number: _Task(list(task.states), task.visible, task.certain, task.begun, task.failed)
             for number, task in self._tasks.items()
         }
-        return Acknowledged(
-            self.durable, self.operations, dict(self.refusals), self.lives, tasks, dict(self._flushing)
-        )
+        return Acknowledged(self.durable, self.operations, dict(self.refusals), self.lives, tasks, dict(self._flushing))
 
     @property
     def last(self) -> State:

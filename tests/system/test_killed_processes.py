@@ -39,7 +39,14 @@ async def kill_again_and_again(server: ForkServer, path: Path, kills: int, seed:
     history = Acknowledged()
     for life, seconds in zip(range(1, kills + 1), moments(rng), strict=False):
         logged = rng.choice((0, 0.6, 100.0))
-        settings = {"path": str(path), "config": CONFIG | config, "seed": seed, "life": life, "logged": logged, "waits": True}
+        settings = {
+            "path": str(path),
+            "config": CONFIG | config,
+            "seed": seed,
+            "life": life,
+            "logged": logged,
+            "waits": True,
+        }
         with closing(server.start("work", **settings)) as child:
             assert child.line() == {"ready": True}
             child.go()
