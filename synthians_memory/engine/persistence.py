@@ -22,13 +22,12 @@ from synthians_memory.engine.embedding_call import embed_query, require_embedder
 from synthians_memory.engine.ownership import Ownership
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.session import Session
+from synthians_memory.engine.state import UNSERVABLE
 from synthians_memory.engine.statistics import statistics
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.transaction import Transaction, checked_expected, require_assembly, require_memory
 from synthians_memory.engine.transfer import Importer, ImportOptions
 from synthians_memory.errors import (
-    ChangedOutsideError,
-    DamagedError,
     InvalidValueError,
     StoreClosedError,
     StoreFormatError,
@@ -476,7 +475,7 @@ def _load_part(store: Store, keys: Sequence[Key]) -> list[tuple[Key, Entity | Sy
     for key in keys:
         try:
             found.append((key, store.load(key)))
-        except (DamagedError, ChangedOutsideError) as error:
+        except UNSERVABLE as error:
             found.append((key, error))
     return found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from synthians_memory.codec import damaged_file as damaged_file_error
 from synthians_memory.codec import decode_sealed, inspect, version_of
@@ -20,7 +21,7 @@ from synthians_memory.engine.records import Key
 from synthians_memory.engine.superblock import Superblock, store_superblock
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Position
-from synthians_memory.errors import ChangedOutsideError, DamagedFileError, DiskError
+from synthians_memory.errors import ChangedOutsideError, DamagedError, DamagedFileError, DiskError, NotRegularFileError
 from synthians_memory.layout import Kind, entity_path
 from synthians_memory.models import Entity
 from synthians_memory.reports import Finding
@@ -29,7 +30,10 @@ from synthians_memory.storage.journal import Journal
 from synthians_memory.storage.lru import ByteLRU
 from synthians_memory.times import Clock
 
-__all__ = ["Counters", "StoreState"]
+__all__ = ["UNSERVABLE", "Counters", "StoreState"]
+
+# What `StoreState.load` raises of one entity whose file is at fault, while others can be served.
+UNSERVABLE: Final = (DamagedError, ChangedOutsideError, NotRegularFileError)
 
 _MOST_NOTES = 1000
 _MOST_ATTEMPTS = 8
@@ -123,6 +127,7 @@ class StoreState:
         Raises:
             DamagedFileError: its file is damaged; it is never returned as data.
             ChangedOutsideError: its file is intact, but another version.
+            NotRegularFileError: something else stands in its place.
             DiskError: its file cannot be read.
         """
         cached = self.cached(key)

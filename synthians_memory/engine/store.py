@@ -18,7 +18,7 @@ from synthians_memory.engine.commit import Batch, Committer
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.recovery import OpenedStore, open_for_reading, open_for_writing
 from synthians_memory.engine.repair import Planner, Repairer
-from synthians_memory.engine.state import StoreState
+from synthians_memory.engine.state import UNSERVABLE, StoreState
 from synthians_memory.engine.superblock import require_compatible
 from synthians_memory.errors import (
     ChangedOutsideError,
@@ -185,7 +185,7 @@ class Store:
         """The entity, or None where it cannot be served: a filter never selects what a load refuses."""
         try:
             return self.load(key)
-        except (DamagedError, ChangedOutsideError):
+        except UNSERVABLE:
             return None
 
     def check(self, level: CheckLevel, progress: Progress | None = None) -> list[Finding]:

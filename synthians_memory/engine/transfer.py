@@ -18,10 +18,9 @@ from synthians_memory.engine.commit import ABSENT, Absent, Batch, Expected, Oper
 from synthians_memory.engine.embedding_call import embed_texts
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.session import Session
+from synthians_memory.engine.state import UNSERVABLE
 from synthians_memory.errors import (
-    ChangedOutsideError,
     ConflictError,
-    DamagedError,
     InvalidTypeError,
     InvalidValueError,
 )
@@ -200,7 +199,7 @@ class Importer:
         try:
             stored = self._session.store.load(key)
             return ABSENT if stored is None else stored
-        except (DamagedError, ChangedOutsideError):
+        except UNSERVABLE:
             # It is not equal to anything; the import may mend it.
             return None
 

@@ -80,6 +80,8 @@ class OutsideMachine(StoreMachine):
         self._passage = RUNNING
         self._repairing = False
         self._damaged_views = False
+        # What follows the committed part of a log stays there until the log is written to again.
+        self._views_were_damaged = False
         self._past: list[Version] = []
         # Written since the last checkpoint: the journal holds it, whatever becomes of the file.
         self._journaled: set[Key] = set()
@@ -172,7 +174,9 @@ class OutsideMachine(StoreMachine):
         taken = self._version_behind(change.key, sight, None)
         if taken is None or not change.is_taken_over_as(taken) or taken.hash != sight.indexed:
             return False
-        return sealed or version is None or taken.updated_micros > version.updated_micros
+        # Where the memory index was lost, nobody knows any more when it was updated.
+        grown = version is None or self._passage.relists or taken.updated_micros > version.updated_micros
+        return sealed or grown
 
     def _is_given_up(self, change: OutsideChange, key: Key, sight: Sight) -> bool:
         """Whether the store holds nothing any more, and may."""
@@ -235,7 +239,7 @@ class OutsideMachine(StoreMachine):
 
     def require_closed_files(self) -> None:
         """As `StoreMachine.require_closed_files`, where nobody else has changed any."""
-        if not self.outside:
+        if not self.outside and not self._views_were_damaged:
             super().require_closed_files()
 
     @rule()
@@ -314,7 +318,7 @@ class OutsideMachine(StoreMachine):
             self.hand.remove(path)
         elif data:
             self.hand.write(path, damaged(data, damage, where))
-        self._damaged_views = True
+        self._damaged_views = self._views_were_damaged = True
         self.open(self.history.visible)
 
     @precondition(lambda self: not self.faulty)

@@ -286,7 +286,11 @@ class StoreMachine(StoreLife):
     @rule()
     def checkpoint(self) -> None:
         """Bring it into files and views."""
-        if self.attempt(lambda: self.driven.checkpoint() is None):
+        def done() -> bool:
+            self.driven.checkpoint()
+            return True
+
+        if self.attempt(done):
             self.checkpointed()
 
     def checkpointed(self) -> None:

@@ -21,6 +21,7 @@ from synthians_memory.engine.commit import ABSENT
 from synthians_memory.engine.persistence import MemoryPersistence
 from synthians_memory.errors import ConflictError, InvalidValueError, UsageError
 from synthians_memory.reports import ImportReport
+from synthians_memory.storage.streams import write_lines
 from synthians_memory.testing.store_entity_suite import (
     OpenStore,
     StoreFixture,
@@ -158,7 +159,8 @@ class ImportSuite(StoreFixture):
     async def test_a_file_is_read(self, store: MemoryPersistence, tmp_path: Path) -> None:
         objects: Iterable[dict[str, Any]] = ({"id": f"m{n}", "content": "ä"} for n in range(10))
         path = tmp_path / "lines.jsonl"
-        path.write_bytes(b"\n".join(map(orjson.dumps, objects)))  # a last line without its end is a line
+        async with write_lines(path) as file:
+            await file.write(map(orjson.dumps, objects))
         assert counts(await store.import_memories(path)) == (10, 0, 0)
         assert counts(await store.import_memories(str(path))) == (0, 10, 0)
 
@@ -253,7 +255,9 @@ class ImportChunkSuite(StoreFixture):
 
         source = lines(*({"id": i, "content": "imported"} for i in ids), at_once=50)
         saves = (save(ids[::-1][n::4]) for n in range(4))
-        report, *_ = await asyncio.gather(store.import_memories(source, chunk=50), *saves)
+        importing = asyncio.ensure_future(store.import_memories(source, chunk=50))
+        await asyncio.gather(importing, *saves)
+        report = importing.result()
         saved = [entry.memory_id for entry in await store.load_all() if entry.content == "saved"]
         assert saved == sorted(won)
         assert counts(report) == (600 - len(won), 0, len(won))

@@ -407,7 +407,7 @@ def test_an_open_that_is_cut_short_by_the_end_of_the_loop_gives_the_lock_up(path
         {"auto_repair": 1},
         {"storage_path": ""},
         {"storage_path": 7},
-        {"embedder": object()},
+        {"embedder": "wordllama"},
     ],
     ids=repr,
 )
