@@ -81,7 +81,11 @@ class Folder:
     def require_present(self) -> None:
         """As `require_in_place`, and the store itself is not removed: only then does a missing name mean absence."""
         self.require_in_place()
-        if self._parent is None and self.fd is not None and os.fstat(self.fd).st_nlink == 0:
+        try:
+            gone = self._parent is None and self.fd is not None and os.fstat(self.fd).st_nlink == 0
+        except OSError as error:
+            raise disk_error(error, "find", self.path) from error
+        if gone:
             raise _stale(self.path)
 
     def reopen(self) -> int:

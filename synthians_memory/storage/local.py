@@ -401,7 +401,7 @@ def _make_root(location: str) -> None:
     """Make `location` and the directories above it where missing, from the top, each name durable before the next."""
     missing, present = [], location
     try:
-        while not os.path.isdir(present):
+        while not _is_directory(present):
             missing.append(present)
             present = os.path.dirname(present)
         for directory in reversed(missing):
@@ -414,6 +414,14 @@ def _make_root(location: str) -> None:
                 sync_directory(os.path.dirname(location))
     except OSError as error:
         raise disk_error(error, "make", location) from error
+
+
+def _is_directory(path: str) -> bool:
+    """Whether it is one; unlike os.path.isdir it does not take a disk that cannot answer for a "no"."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _missing(action: str, path: str) -> DiskError:

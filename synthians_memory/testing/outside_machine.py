@@ -119,7 +119,8 @@ class OutsideMachine(StoreMachine):
             if version is not None:
                 after[key] = version
             adopted = version is not None and change.is_taken_over_as(version)
-            if adopted or not self.hand.is_in_place(change):
+            recorded = version is None and change.what == "removed"
+            if adopted or recorded or not self.hand.is_in_place(change):
                 self._require_kept(change, set_aside, adopted=adopted)
                 del self.outside[key]
         self._passage, self._repairing, self._damaged_views = RUNNING, False, False

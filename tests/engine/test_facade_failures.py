@@ -70,6 +70,9 @@ async def test_a_journal_that_fails_turns_the_store_read_only(disk: FaultyDisk, 
 
 
 async def test_a_full_disk_refuses_a_save_and_takes_the_next(disk: FaultyDisk) -> None:
+    async with store_on(disk):
+        # The store is made here; what is opened below has no segment to write to.
+        pass
     async with store_on(disk) as store:
         fill(disk)
         for _ in range(3):

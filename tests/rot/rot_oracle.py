@@ -189,7 +189,7 @@ def _judge(sample: Sample, rot: Rot, look: Look) -> None:
         require(_concerns(sample, rot, key), f"{key} was not hit, and came to {got!r}; findings {look.reported}")
         if isinstance(got, SynthiansMemoryError):
             require(_named(key, look.left), f"{key} is refused ({got}), and no finding says so: {look.left}")
-        elif entity_path(*key) in rot.paths:
+        elif key not in sample.retained:
             require(_named(key, look.reported), f"{key} came to {got!r}, and no finding says so: {look.reported}")
         else:
             _require_journal_named(sample, rot, key, look)
