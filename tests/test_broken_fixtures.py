@@ -99,7 +99,8 @@ def checked(root: Path) -> dict[str, Any]:
 
 def mended_by_open(root: Path) -> dict[str, Any]:
     store = opened(root)
-    reports = [*store.state.notes, *store.opening_report.findings]
+    report = store.opening_report
+    reports = [*store.state.notes, *report.findings, *report.remaining]
     state = state_of(store, root)
     store.close()
     return {"reports": listed(reports), **state}

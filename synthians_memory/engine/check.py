@@ -17,6 +17,7 @@ from synthians_memory.engine.foreign_files import inspect_for
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.journal_findings import (
     damage_findings,
+    foreign_findings,
     headless_findings,
     loss_findings,
     torn_findings,
@@ -293,6 +294,7 @@ def _check_journal(state: StoreState) -> Iterator[Finding]:
         yield from torn_findings(contents)
         yield from headless_findings(contents)
         yield from unreadable_findings(contents)
+        yield from foreign_findings(contents)
 
 
 def _check_vector_values(state: StoreState, steps: _Steps) -> Iterator[Finding]:

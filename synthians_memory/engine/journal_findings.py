@@ -13,7 +13,14 @@ from synthians_memory.layout import JOURNAL
 from synthians_memory.reports import Finding
 from synthians_memory.storage.segment import JournalContents, JournalDamage
 
-__all__ = ["damage_findings", "headless_findings", "loss_findings", "torn_findings", "unreadable_findings"]
+__all__ = [
+    "damage_findings",
+    "foreign_findings",
+    "headless_findings",
+    "loss_findings",
+    "torn_findings",
+    "unreadable_findings",
+]
 
 
 def damage_findings(contents: JournalContents) -> Iterator[Finding]:
@@ -51,6 +58,12 @@ def unreadable_findings(contents: JournalContents) -> Iterator[Finding]:
     """One for each segment of which nothing is intact: it got its name when its header was durable."""
     for path in contents.unreadable:
         yield Finding("journal_damaged", f"{path} has no intact header and no intact frame", path)
+
+
+def foreign_findings(contents: JournalContents) -> Iterator[Finding]:
+    """One for each segment of another store, or of another life of this one."""
+    for path in contents.foreign:
+        yield Finding("journal_foreign", f"{path} is a segment of another epoch", path)
 
 
 def torn_findings(contents: JournalContents) -> Iterator[Finding]:

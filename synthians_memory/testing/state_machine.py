@@ -286,6 +286,7 @@ class StoreMachine(StoreLife):
     @rule()
     def checkpoint(self) -> None:
         """Bring it into files and views."""
+
         def done() -> bool:
             self.driven.checkpoint()
             return True

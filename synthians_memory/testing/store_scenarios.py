@@ -22,7 +22,7 @@ from synthians_memory.storage.backend import Backend
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.store_history import DrivenStore, StoreHistory, delete, require, save
 
-__all__ = ["FULL_DISK", "SCENARIOS", "SMALL_STORE", "StoreScenario", "assembly", "logged_views", "memory"]
+__all__ = ["FULL_DISK", "SCENARIOS", "SMALL_STORE", "Step", "StoreScenario", "assembly", "logged_views", "memory"]
 
 Step: TypeAlias = Callable[[DrivenStore], object]
 

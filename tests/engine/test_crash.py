@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from synthians_memory.engine.store import Store
+from synthians_memory.testing.clock import ManualClock
+from synthians_memory.testing.faults import FaultyDisk
+from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.store_crash import StoreSweep
-from synthians_memory.testing.store_scenarios import FULL_DISK, SCENARIOS, StoreScenario
+from synthians_memory.testing.store_history import StoreHistory
+from synthians_memory.testing.store_scenarios import (
+    FULL_DISK,
+    SCENARIOS,
+    SMALL_STORE,
+    Step,
+    StoreScenario,
+    memory,
+)
+from synthians_memory.testing.stored_files import all_files
 
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 each_room = pytest.mark.parametrize("room_bytes", [0, 5_000, 20_000, 60_000])
@@ -18,22 +31,34 @@ def named(name: str) -> StoreScenario:
 
 @each_scenario
 def test_a_crash_at_any_call_loses_nothing_acknowledged(scenario: StoreScenario) -> None:
-    assert StoreSweep(scenario).crashes(step=13, seeds=[len(scenario.name)])
+    assert StoreSweep(scenario).crashes(step=19, seeds=[len(scenario.name)])
 
 
 @pytest.mark.parametrize("name", ["a transaction", "recovery", "views are logged", "durable at intervals"])
 def test_a_crash_of_recovery_from_a_crash_loses_nothing(name: str) -> None:
-    assert StoreSweep(named(name)).crashes_of_recovery(step=31, inner_step=13, seeds=[5])
+    assert StoreSweep(named(name)).crashes_of_recovery(step=31, inner_step=21, seeds=[5])
 
 
 def test_a_crash_loses_nothing_where_files_are_synced_one_by_one() -> None:
     sweep = StoreSweep(named("more files than are held open"), syncs_filesystem=False)
-    assert sweep.crashes(step=29, seeds=[2])
+    assert sweep.crashes(step=41, seeds=[2])
 
 
 @each_room
 def test_a_crash_on_a_full_disk_loses_nothing(room_bytes: int) -> None:
-    assert StoreSweep(FULL_DISK, room_bytes=room_bytes).crashes(step=17, seeds=[1])
+    assert StoreSweep(FULL_DISK, room_bytes=room_bytes).crashes(step=31, seeds=[1])
+
+
+@pytest.mark.parametrize("before", [(), (lambda driven: driven.save(memory("m0")),)], ids=["empty", "with a memory"])
+def test_a_store_that_is_only_opened_and_closed_stays_as_it_is(before: tuple[Step, ...]) -> None:
+    disk = FaultyDisk()
+    StoreScenario("made", (), (*before, lambda driven: driven.checkpoint())).prepare(
+        FaultyBackend(disk), StoreHistory()
+    )
+    made = all_files(FaultyBackend(disk))
+    for _ in range(3):
+        Store.open(FaultyBackend(disk), SMALL_STORE, ManualClock()).close()
+    assert all_files(FaultyBackend(disk)) == made
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from synthians_memory.codec import encode
+from synthians_memory.engine.commit import Batch
 from synthians_memory.engine.store import Store
 from synthians_memory.errors import SynthiansMemoryError
 from synthians_memory.layout import MAPPING, QUARANTINE, entity_path
@@ -16,7 +17,7 @@ from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.faults import Fault, FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.power_cut import Policy
-from synthians_memory.testing.store_history import DrivenStore, StoreHistory, observe
+from synthians_memory.testing.store_history import DrivenStore, StoreHistory, delete, observe, save
 from synthians_memory.testing.store_scenarios import SMALL_STORE, assembly, memory
 from synthians_memory.testing.stored_files import all_files
 from synthians_memory.testing.sweep import for_each_crash, for_each_fault
@@ -169,3 +170,32 @@ def test_a_fault_of_the_plan_leaves_the_store_open_and_says_so(disk: FaultyDisk)
     found = store.load(("memory", "m4"))
     assert isinstance(found, MemoryEntry)
     assert found.content == "m4, edition 1 "
+
+
+@pytest.mark.parametrize("deletes", [False, True], ids=["replaced", "deleted"])
+def test_a_version_from_outside_outlives_every_crash_of_the_change_that_meets_it(deletes: bool) -> None:
+    disk = FaultyDisk()
+    driven = DrivenStore.open(FaultyBackend(disk), SMALL_STORE, ManualClock(), StoreHistory())
+    driven.save(memory("m0"), memory("m1"))
+    driven.close()
+    foreign = encode(memory("m0", 5)).stamp(NOON).data
+    put(FaultyBackend(disk), entity_path("memory", "m0"), foreign)
+
+    def change(backend: FaultyBackend) -> None:
+        done.clear()
+        store = Store.open(backend, BY_HAND, ManualClock())
+        batch = Batch([delete(("memory", "m0")) if deletes else save(memory("m0", 2))])
+        store.commit([batch])
+        done.append(batch.error is None)
+        store.close()
+
+    def verify_foreign(backend: FaultyBackend, *_: object) -> None:
+        store = Store.open(backend, SMALL_STORE, ManualClock())
+        assert foreign in all_files(store.state.backend).values()
+        wanted = None if deletes else "m0, edition 2 "
+        found = contents(store).get("m0")
+        assert found == wanted or (not done and found == "m0, edition 5 ")
+        assert not [finding for finding in store.check("full") if finding.severity != "note"]
+
+    done: list[bool] = []
+    assert for_each_crash(change, verify_foreign, disk=disk.crash("keep_all"), seeds=[3], step=3)

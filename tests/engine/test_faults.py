@@ -43,12 +43,12 @@ LONG = 3600
 
 @each_scenario
 def test_a_failing_call_loses_nothing_acknowledged(scenario: StoreScenario) -> None:
-    assert StoreSweep(scenario).faults(step=41)
+    assert StoreSweep(scenario).faults(step=67)
 
 
 @each_scenario
 def test_a_failing_read_loses_nothing_acknowledged(scenario: StoreScenario) -> None:
-    assert StoreSweep(scenario).faults(step=37, verbs=READING, policies=["lose_all"])
+    assert StoreSweep(scenario).faults(step=61, verbs=READING, policies=["lose_all"])
 
 
 @pytest.mark.long
@@ -56,6 +56,18 @@ def test_a_failing_read_loses_nothing_acknowledged(scenario: StoreScenario) -> N
 @each_scenario
 def test_every_failing_call_loses_nothing_acknowledged(scenario: StoreScenario) -> None:
     assert StoreSweep(scenario).faults(policies=["killed", "lose_all", "sampled"])
+
+
+@each_scenario
+def test_a_store_goes_on_once_the_disk_is_mended(scenario: StoreScenario) -> None:
+    assert StoreSweep(scenario).faults(step=43, errnos=[errno.EIO], policies=["lose_all"], mended=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG)
+@each_scenario
+def test_a_store_goes_on_once_the_disk_is_mended_wherever_it_failed(scenario: StoreScenario) -> None:
+    assert StoreSweep(scenario).faults(errnos=[errno.EIO, errno.ENOSPC], policies=["lose_all"], mended=True)
 
 
 @pytest.mark.long
@@ -287,7 +299,7 @@ def test_a_removal_whose_sync_failed_is_made_again(store: Store, disk: FaultyDis
 
 @pytest.mark.parametrize("room_bytes", [0, 5_000, 20_000, 60_000])
 def test_faults_on_a_full_disk_lose_nothing(room_bytes: int) -> None:
-    assert StoreSweep(FULL_DISK, room_bytes=room_bytes).faults(step=61, errnos=[errno.EIO], policies=["lose_all"])
+    assert StoreSweep(FULL_DISK, room_bytes=room_bytes).faults(step=97, errnos=[errno.EIO], policies=["lose_all"])
 
 
 def test_a_full_disk_is_read_and_freed(store: Store, disk: FaultyDisk) -> None:
