@@ -36,7 +36,10 @@ from synthians_memory.testing.store_history import State, fail, require
 __all__ = ["OutsideMachine"]
 
 _VIEWS = (INDEX, INDEX_LOG, MAPPING, FAISS_FILE, VECTORS_LOG, SUPERBLOCK)
-_CODES_OF_LOSSES = frozenset(["index_damaged", "vectors_damaged", "superblock_damaged", "journal_damaged"])
+# An older copy of the memory index, of help where the present one cannot be trusted, may name what was deleted since.
+_CODES_OF_LOSSES = frozenset(
+    ["index_damaged", "vectors_damaged", "superblock_damaged", "journal_damaged", "file_missing"]
+)
 _VECTOR_CODES = frozenset(["vector_missing", "vector_stale", "vector_orphan"])
 
 Damage = Literal["flip", "cut", "empty", "garbage", "append", "another's"]
@@ -320,6 +323,7 @@ class OutsideMachine(StoreMachine):
         elif data:
             self.hand.write(path, damaged(data, damage, where))
         self._damaged_views = self._views_were_damaged = True
+        self.set(auto_repair=True)
         self.open(self.history.visible)
 
     @precondition(lambda self: not self.faulty)
@@ -333,6 +337,7 @@ class OutsideMachine(StoreMachine):
         for name in self.hand.names(JOURNAL):
             self.hand.remove(f"{JOURNAL}/{name}")
         self._damaged_views = True
+        self.set(auto_repair=True)
         self.open(self.history.visible)
 
     @rule(auto_repair=st.booleans(), startup_check=st.sampled_from(["quick", "full"]))

@@ -72,7 +72,7 @@ def test_a_crash_at_every_call_loses_nothing_acknowledged(scenario: StoreScenari
 @pytest.mark.timeout(LONG)
 @each_scenario
 def test_a_crash_of_every_recovery_loses_nothing(scenario: StoreScenario) -> None:
-    assert StoreSweep(scenario).crashes_of_recovery(step=5, inner_step=3, seeds=range(2))
+    assert StoreSweep(scenario).crashes_of_recovery(step=11, inner_step=5, seeds=range(2))
 
 
 @pytest.mark.long

@@ -116,19 +116,20 @@ def verify(sample: Sample, rot: Rot, mode: Mode, reopen: Reopen) -> None:
 
 def _verify(sample: Sample, rot: Rot, mode: Mode, reopen: Reopen) -> None:
     before = all_files(reopen())
-    first = _look(reopen(), mode, sample)
+    first = look_at(reopen(), mode, sample)
     _judge(sample, rot, first)
     after = all_files(reopen())
     _require_kept(sample, rot, before, after)
     if mode.read_only:
         require(before == after, f"a reader changed {sorted(p for p in before if before[p] != after.get(p))}")
-    second = _look(reopen(), mode, sample, goes_on=not mode.read_only)
+    second = look_at(reopen(), mode, sample, goes_on=not mode.read_only)
     _judge_again(first, second)
     if not mode.read_only and not _deviating(sample, second) and not any(map(is_entity, rot.paths)):
         require_agreeing_files(reopen(), sample.truth)
 
 
-def _look(backend: Backend, mode: Mode, sample: Sample, *, goes_on: bool = False) -> Look:
+def look_at(backend: Backend, mode: Mode, sample: Sample, *, goes_on: bool = False) -> Look:
+    """Open the store, load and search everything that was ever in it, and close it."""
     config = replace(CONFIG, auto_repair=mode.auto_repair, startup_check=mode.startup_check)
     store = Store.open(backend, config, ManualClock(LATER + 60_000_000), read_only=mode.read_only)
     look = Look()
