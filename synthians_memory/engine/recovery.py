@@ -438,8 +438,9 @@ def _settle(state: StoreState, contents: JournalContents, checkpointer: Checkpoi
     untouched = clean and not contents.entries and not contents.damage and not state.overlay.stuck
     if not (untouched and contents.newest is not None and not contents.torn):
         _sync_leftovers(state.backend, contents)
-        # Behind a new header what was cut or damaged no longer counts, and is set aside once.
-        checkpointer.wanted = bool(contents.torn or contents.damage)
+        # Behind a new header what was cut or damaged no longer counts, and is set aside once; a view that
+        # could not be trusted is written anew, also where nothing is in it.
+        checkpointer.wanted = bool(contents.torn or contents.damage) or not clean
         try:
             checkpointer.run()
         except DiskError as error:

@@ -281,6 +281,8 @@ class VectorView:
             file.sync()
         finally:
             file.close()
+        # Its name as well, before mapping.json may name it: a power cut may keep the later of two new names alone.
+        self._backend.sync_folder(VECTORS)
         return hasher.hexdigest(), length
 
     def _finish_rename(self) -> None:

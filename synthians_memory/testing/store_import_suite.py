@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -181,13 +182,14 @@ class ImportSuite(StoreFixture):
 class ImportChunkSuite(StoreFixture):
     """Chunks, progress, embedding, and stopping."""
 
-    @pytest.mark.parametrize("chunk", [1, 3, 10, 1000])
-    @pytest.mark.parametrize("at_once", [1, 4, 1000])
-    async def test_the_size_of_chunks_changes_nothing(self, store: MemoryPersistence, chunk: int, at_once: int) -> None:
-        source = [{"id": f"m{n}", "content": f"{n}"} for n in range(10)]
-        report = await store.import_memories(lines(*source, at_once=at_once), chunk=chunk)
-        assert counts(report) == (10, 0, 0)
-        assert await store.list_memories() == [f"m{n}" for n in range(10)]
+    async def test_the_size_of_chunks_changes_nothing(self, store: MemoryPersistence) -> None:
+        for chunk, at_once in product((1, 3, 10, 1000), (1, 4, 1000)):
+            source = [{"id": f"m{n}", "content": f"{n}"} for n in range(10)]
+            report = await store.import_memories(lines(*source, at_once=at_once), chunk=chunk)
+            assert counts(report) == (10, 0, 0)
+            ids = await store.list_memories()
+            assert ids == [f"m{n}" for n in range(10)]
+            await store.delete_memories_batch(ids)
 
     async def test_a_chunk_is_stored_whole_or_not_at_all(self, store: MemoryPersistence) -> None:
         source = [*({"id": f"m{n}", "content": "a"} for n in range(7)), b"no json", {"id": "m8", "content": "a"}]
@@ -236,10 +238,11 @@ class ImportChunkSuite(StoreFixture):
             await store.import_memories(lines({"content": "a"}), embed=True)
         assert await store.list_memories() == []
 
-    @pytest.mark.parametrize("chunk", [0, -1, 1.5, True])
-    async def test_a_bad_chunk_is_refused(self, store: MemoryPersistence, chunk: Any) -> None:
-        with pytest.raises(InvalidValueError):
-            await store.import_memories(lines({"content": "a"}), chunk=chunk)
+    async def test_a_bad_chunk_is_refused(self, store: MemoryPersistence) -> None:
+        bad: list[Any] = [0, -1, 1.5, True]
+        for chunk in bad:
+            with pytest.raises(InvalidValueError):
+                await store.import_memories(lines({"content": "a"}), chunk=chunk)
 
     async def test_an_import_does_not_undo_what_is_saved_meanwhile(self, store: MemoryPersistence) -> None:
         ids = [f"m{n:03}" for n in range(600)]

@@ -318,6 +318,18 @@ SCENARIOS: Final = (
     StoreScenario("closing", (_saves(memory("m0", 2)), _deletes("m1"), _close), _THREE),
     StoreScenario("closing a store that was only opened", (_close,), _THREE),
     StoreScenario(
+        "nothing is repaired at open",
+        (_transaction, _checkpoint, _deletes("m1")),
+        _THREE,
+        config=replace(SMALL_STORE, auto_repair=False, startup_check="off"),
+    ),
+    StoreScenario(
+        "everything is checked at open",
+        (_transaction, _checkpoint, _deletes("m1")),
+        _THREE,
+        config=replace(SMALL_STORE, startup_check="full"),
+    ),
+    StoreScenario(
         "durable at intervals",
         _sequence(_one_by_one(5), _transaction, _flush, _one_by_one(2, 9)),
         _THREE,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from synthians_memory.engine.store import Store
+from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.local import LocalBackend
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.faults import FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
@@ -18,6 +22,7 @@ from synthians_memory.testing.store_scenarios import (
     StoreScenario,
     memory,
 )
+from synthians_memory.testing.store_verifier import StoreVerifier
 from synthians_memory.testing.stored_files import all_files
 
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -47,6 +52,26 @@ def test_a_crash_loses_nothing_where_files_are_synced_one_by_one() -> None:
 @each_room
 def test_a_crash_on_a_full_disk_loses_nothing(room_bytes: int) -> None:
     assert StoreSweep(FULL_DISK, room_bytes=room_bytes).crashes(step=31, seeds=[1])
+
+
+@each_scenario
+def test_the_verifier_serves_a_real_disk_too(scenario: StoreScenario, tmp_path: Path) -> None:
+    """Here a life ends as by the death of its process, and the next begins with what the system has in its cache."""
+
+    def again(_: Backend) -> Backend:
+        return LocalBackend(tmp_path / "store", create=True)
+
+    def next_life(backend: Backend) -> Backend:
+        backend.close()
+        return again(backend)
+
+    history = StoreHistory()
+    with scenario.thresholds():
+        for live in (scenario.prepare, scenario.run):
+            backend = LocalBackend(tmp_path / "store", create=True)
+            live(backend, history)
+            backend.close()
+        StoreVerifier(scenario.config, next_life, again).verify(again(backend), history)
 
 
 @pytest.mark.parametrize("before", [(), (lambda driven: driven.save(memory("m0")),)], ids=["empty", "with a memory"])

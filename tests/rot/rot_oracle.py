@@ -124,7 +124,7 @@ def _verify(sample: Sample, rot: Rot, mode: Mode, reopen: Reopen) -> None:
         require(before == after, f"a reader changed {sorted(p for p in before if before[p] != after.get(p))}")
     second = look_at(reopen(), mode, sample, goes_on=not mode.read_only)
     _judge_again(first, second)
-    if not mode.read_only and not _deviating(sample, second) and not any(map(is_entity, rot.paths)):
+    if not mode.read_only and not deviating(sample, second) and not any(map(is_entity, rot.paths)):
         require_agreeing_files(reopen(), sample.truth)
 
 
@@ -176,7 +176,7 @@ def require_served(store: Store, sample: Sample) -> None:
     """`store` serves all that was acknowledged and nothing else, and finds it."""
     look = Look()
     _load_everything(store, look, sample)
-    require(not _deviating(sample, look), f"{_deviating(sample, look)} are not served as acknowledged")
+    require(not deviating(sample, look), f"{deviating(sample, look)} are not served as acknowledged")
     _judge_search(look)
 
 
@@ -213,7 +213,8 @@ def content_hash_of(entity: Entity) -> str:
     return str(entity.__dict__["content_hash"])
 
 
-def _deviating(sample: Sample, look: Look) -> list[Key]:
+def deviating(sample: Sample, look: Look) -> list[Key]:
+    """What came to anything else than was acknowledged."""
     return [key for key, got in look.served.items() if not _is_exact(sample, key, got)]
 
 

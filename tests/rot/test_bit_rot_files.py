@@ -13,7 +13,7 @@ from rot_kinds import coarse, flipped, offsets, truncated
 from rot_oracle import MODES, Rot, verify
 from rot_samples import SAMPLES, Sample, disk_of
 
-FLIPS = 11
+FLIPS = 9
 CUTS = 4
 
 PLACES = [

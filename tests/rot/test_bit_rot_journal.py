@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from rot_kinds import flipped, is_segment
-from rot_oracle import MODES, Rot, verify
+from rot_oracle import MODES, Rot, deviating, look_at, verify
 from rot_samples import CONFIG, LATER, SAMPLES, FileImage, Sample, disk_of
 
 from synthians_memory.engine.records import Key, decode_record
@@ -19,7 +19,8 @@ from synthians_memory.storage.segment import HEADER_BLOCK, read_journal
 from synthians_memory.testing.clock import ManualClock
 
 CLOSED, KILLED, CUT, YOUNG = SAMPLES
-EVERY = 31
+EVERY = 101
+LEFT_ALONE, READER = MODES[4:]
 
 
 class Place(NamedTuple):
@@ -60,13 +61,18 @@ PLACES = [
 
 @pytest.mark.parametrize("read_only", [False, True], ids=["writer", "reader"])
 @pytest.mark.parametrize(("sample", "place"), PLACES, ids=[f"{s.name}-{p.key[1]}-{p.start}" for s, p in PLACES])
-def test_a_flipped_bit_in_what_a_change_says_names_the_entity(sample: Sample, place: Place, read_only: bool) -> None:
+def test_a_flipped_bit_in_what_a_change_says_names_the_entity_and_hits_no_other(
+    sample: Sample, place: Place, read_only: bool
+) -> None:
     for offset in range(place.start, place.stop, EVERY):
         rot = flipped(sample, place.path, offset, 1 << offset % 8)
         (finding,) = reported(sample, rot, read_only=read_only)
         assert (finding.code, finding.path) == ("journal_damaged", place.path)
         assert (finding.kind, finding.entity_id) == place.key
         assert finding.severity == "damage"
+        disk = disk_of(rot.of(sample.image))
+        look = look_at(disk, READER if read_only else LEFT_ALONE, sample)
+        assert deviating(sample, look) in ([], [place.key])
 
 
 def test_there_are_such_changes() -> None:

@@ -65,8 +65,11 @@ def traced(pid: int, *options: str) -> Iterator[None]:
     with tracer:
         first = tracer.stderr.readline()
         assert "attached" in first, f"strace: {first}"
-        yield
-        tracer.communicate(timeout=60)
+        try:
+            yield
+            tracer.communicate(timeout=60)
+        finally:
+            tracer.kill()
 
 
 @contextmanager

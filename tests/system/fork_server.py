@@ -7,6 +7,7 @@ JSON to whoever has the other end, and from there the one word that lets it go o
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import json
 import os
 import select
@@ -25,7 +26,7 @@ import workload
 _PR_SET_PDEATHSIG = 1
 _MOST_BYTES = 1 << 20
 # Nothing here takes that long: a child that is silent for so many seconds hangs.
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 
 Line = dict[str, Any]
 
@@ -60,6 +61,7 @@ def _fork(request: Line, descriptor: int, control: socket.socket) -> int:
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         control.close()
+        faulthandler.register(signal.SIGUSR1)
         code = _run(request, workload.Report(socket.socket(fileno=descriptor)))
     finally:
         os._exit(code)
@@ -124,7 +126,11 @@ class Child:
         try:
             data = self._lines.recv(_MOST_BYTES)
         except TimeoutError:
-            raise AssertionError(f"the child {self.pid} was silent for {seconds} s: it hangs") from None
+            os.kill(self.pid, signal.SIGUSR1)
+            time.sleep(1)
+            raise AssertionError(
+                f"the child {self.pid} was silent for {seconds} s: it hangs; stderr has its stacks"
+            ) from None
         except ConnectionResetError:
             data = b""
         self._buffer += data

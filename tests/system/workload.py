@@ -13,8 +13,12 @@ Lines of a workload, each a JSON object:
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
+import resource
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from random import Random
@@ -353,6 +357,67 @@ def suffer(settings: dict[str, Any], report: Report) -> None:
     asyncio.run(_suffer(settings, report))
 
 
+def name_imports(settings: dict[str, Any], report: Report) -> None:
+    """As `suffer`, and the modules that were imported meanwhile are named."""
+    before = set(sys.modules)
+    asyncio.run(_suffer(settings, report))
+    report.say(imported=sorted(sys.modules.keys() - before))
+
+
+# Few descriptors
+
+
+def _open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _leave_descriptors(spare: int) -> None:
+    """From here on only so many more can be open at once."""
+    # The one that lists them is among them.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_open_descriptors() - 1 + spare, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+async def _run_out(settings: dict[str, Any], report: Report) -> None:
+    before, limits = _open_descriptors(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened, loads = False, "were not tried"
+    store = MemoryPersistence(settings["path"], **settings["config"])
+    try:
+        if settings["when"] == "before":
+            _leave_descriptors(settings["spare"])
+        await store.initialize()
+        opened = True
+        _leave_descriptors(settings["spare"])
+        await _do_everything(store, report, settings["life"] * _EDITIONS_PER_LIFE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        await observe(store)
+        loads = "went on"
+    except SynthiansMemoryError as error:
+        report.say(failed="open", error=type(error).__name__, message=str(error))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        await store.close()
+    report.say(opened=opened, loads=loads, descriptors=await _left_open(before))
+
+
+async def _left_open(before: int) -> int:
+    """Descriptors beyond those before, once all is let go: errors refer to frames, and these to directories."""
+    for _ in range(100):
+        gc.collect()
+        if _open_descriptors() == before:
+            break
+        await asyncio.sleep(0.01)
+    return _open_descriptors() - before
+
+
+def run_out_of_descriptors(settings: dict[str, Any], report: Report) -> None:
+    """Open the store, do everything once, and close it, with few descriptors until just before the end.
+
+    Settings: path, config, life, spare (descriptors that may be open beside those before), and when: "before" the
+    opening, or "after" it.
+    """
+    asyncio.run(_run_out(settings, report))
+
+
 def _no_content_is_synced() -> None:
     local.sync_content = lambda descriptor: None
     local.LocalBackend.sync_filesystem = lambda self: True  # type: ignore[method-assign]
@@ -390,4 +455,6 @@ def race(settings: dict[str, Any], report: Report) -> None:
         asyncio.run(round_(number))
 
 
-PROGRAMS: dict[str, Callable[[dict[str, Any], Report], None]] = {"race": race, "suffer": suffer, "work": work}
+PROGRAMS: dict[str, Callable[[dict[str, Any], Report], None]] = {
+    program.__name__: program for program in (name_imports, race, run_out_of_descriptors, suffer, work)
+}
