@@ -66,6 +66,11 @@ class OutsideChange:
         return self.found is not None and self.found.entity is not None
 
     @property
+    def is_sealed(self) -> bool:
+        """Whether it is intact by its own hash line."""
+        return self.found is not None and self.found.state == "sealed"
+
+    @property
     def adoptable(self) -> bool:
         """Whether repair takes it over without asking: the hash line is right, or there is none."""
         return self.parses and self.found is not None and self.found.state != "damaged"

@@ -121,9 +121,11 @@ class OutsideMachine(StoreMachine):
             after.pop(key, None)
             if version is not None:
                 after[key] = version
-            adopted = version is not None and change.is_taken_over_as(version)
+            in_place = self.hand.is_in_place(change)
+            # An edited file is sealed when it is adopted, and so is another file then.
+            adopted = version is not None and change.is_taken_over_as(version) and (change.is_sealed or not in_place)
             recorded = version is None and change.what == "removed"
-            if adopted or recorded or not self.hand.is_in_place(change):
+            if adopted or recorded or not in_place:
                 self._require_kept(change, set_aside, adopted=adopted)
                 del self.outside[key]
         self._passage, self._repairing, self._damaged_views = RUNNING, False, False
@@ -168,7 +170,7 @@ class OutsideMachine(StoreMachine):
 
     def _is_taken_over(self, change: OutsideChange, version: Version | None, sight: Sight) -> bool:
         """Whether the store holds the version that somebody wrote, and may."""
-        sealed = change.found is not None and change.found.state == "sealed"
+        sealed = change.is_sealed
         if (
             sight.entity is None
             or sight.indexed is None
@@ -349,7 +351,7 @@ class OutsideMachine(StoreMachine):
     @rule()
     def repair(self) -> None:
         """After a repair nothing is wrong any more, and nothing is lost."""
-        self.heal_disk()
+        self.mend_disk()
         self._repairing = True
         report = self.attempt(self.store.repair)
         if report is None:
@@ -380,7 +382,7 @@ class OutsideMachine(StoreMachine):
     @rule(key=keys)
     def adopt(self, key: Key) -> None:
         """A person says that a file is right as it stands."""
-        self.heal_disk()
+        self.mend_disk()
         change = self.outside.get(key)
         if self.store.state.overlay.get(key)[0]:
             return

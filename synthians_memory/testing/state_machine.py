@@ -150,11 +150,11 @@ class StoreLife(RuleBasedStateMachine):
             except SynthiansMemoryError:
                 if not self.faulty:
                     raise
-                self.heal_disk()
+                self.mend_disk()
         self._driven = DrivenStore(store, self.history)
         self._retried = len(self.disk.retried_syncs)
         self.note_opening([*store.state.notes, *store.opening_report.findings])
-        self.heal_disk()
+        self.mend_disk()
         self.resolve(oldest)
 
     def open_store(self, backend: FaultyBackend, *, read_only: bool = False) -> Store:
@@ -220,7 +220,7 @@ class StoreLife(RuleBasedStateMachine):
         retried = [path for path in new if path.split("/")[0] in _SOURCE]
         require(not retried, f"synced again after a failed sync: {retried}")
 
-    def heal_disk(self) -> None:
+    def mend_disk(self) -> None:
         """No call fails any more."""
         self.disk.clear_plan()
         self.faulty = False
@@ -342,9 +342,9 @@ class StoreMachine(StoreLife):
 
     @precondition(lambda self: self.faulty)
     @rule()
-    def heal(self) -> None:
+    def mend(self) -> None:
         """The disk is well again."""
-        self.heal_disk()
+        self.mend_disk()
 
     @rule(vector=vectors, k=st.integers(1, len(KEYS)), kind=st.sampled_from(["memory", "assembly"]), group=groups)
     def search(self, vector: tuple[int, ...], k: int, kind: Kind, group: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from synthians_memory.errors import (
     ReadOnlyError,
     SynthiansMemoryError,
 )
-from synthians_memory.layout import JOURNAL_RESERVE
+from synthians_memory.layout import JOURNAL_RESERVE, entity_path
 from synthians_memory.testing.faults import SYNCING, Fault, FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
 
@@ -232,3 +233,31 @@ async def test_errors_of_callbacks_reach_the_caller(disk: FaultyDisk) -> None:
             await store.import_memories(source(), progress=refuse)
         assert len(await store.list_memories()) == 1
         await store.save_memory(memory())
+
+
+async def test_one_file_at_fault_does_not_keep_the_others_from_being_served(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path, cache_bytes=0) as store:
+        for name in ("damaged", "folder", "gone", "intact"):
+            await store.save_memory(memory(name, embedding=[1.0, 2.0], metadata={"v": 1}))
+        spoil(tmp_path)
+        at_fault: list[str | None] = []
+        served = [entry.memory_id async for entry in store.iter_memories(on_damaged=lambda e: at_fault.append(e.path))]
+        assert served == ["intact"]
+        assert at_fault == [entity_path("memory", name) for name in ("damaged", "folder", "gone")]
+        assert [hit.memory_id for hit in await store.search([1.0, 2.0], where={"v": 1})] == ["intact"]
+        with pytest.raises(SynthiansMemoryError):
+            await store.load_all()
+        report = await store.import_memories(tmp_path / "lines.jsonl", overwrite=True)
+        assert (report.imported, report.problem_count) == (4, 0)
+        assert [entry.content for entry in await store.load_all()] == ["imported"] * 4
+        assert [finding for finding in await store.verify_consistency() if finding.severity != "note"] == []
+
+
+def spoil(path: Path) -> None:
+    """Damage three files, and write the lines of all four."""
+    (path / entity_path("memory", "damaged")).write_bytes(b"{")
+    (path / entity_path("memory", "gone")).unlink()
+    (path / entity_path("memory", "folder")).unlink()
+    (path / entity_path("memory", "folder")).mkdir()
+    names = ("damaged", "folder", "gone", "intact")
+    (path / "lines.jsonl").write_text("".join(f'{{"id": "{name}", "content": "imported"}}\n' for name in names))

@@ -1,23 +1,30 @@
-"""Random histories of a store, its crashes and its disk, against a dict."""
+"""Random histories of a store, its crashes, its disk and what others do to its files, against a dict."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from synthians_memory.testing.outside_machine import OutsideMachine
 from synthians_memory.testing.state_machine import StoreMachine
 
-PATIENT = settings(
-    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-)
+MACHINES = [StoreMachine, OutsideMachine]
 
 
-def test_a_store_does_what_a_dict_does() -> None:
-    run_state_machine_as_test(StoreMachine, settings=settings(PATIENT, max_examples=40, stateful_step_count=30))
+def run(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> None:
+    patient = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+    chosen = settings(deadline=None, suppress_health_check=patient, max_examples=examples, stateful_step_count=steps)
+    run_state_machine_as_test(machine, settings=chosen)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_store_does_what_a_dict_does(machine: type[RuleBasedStateMachine]) -> None:
+    run(machine, 100, 40)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
-def test_a_store_does_what_a_dict_does_for_long() -> None:
-    run_state_machine_as_test(StoreMachine, settings=settings(PATIENT, max_examples=1500, stateful_step_count=60))
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_store_does_what_a_dict_does_for_long(machine: type[RuleBasedStateMachine]) -> None:
+    run(machine, 2000, 80)

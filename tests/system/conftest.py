@@ -34,3 +34,11 @@ def images(tmp_path: Path) -> Iterator[Path]:
     require_recording_disks("ext4")
     with tmpfs(tmp_path / "images", "size=4g") as directory:
         yield directory
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """They need root, loop devices and a quiet machine, so all of them belong to the long form."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.long)

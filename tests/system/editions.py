@@ -60,7 +60,7 @@ def edition_of(entity: Entity) -> int:
 
 def task_of(entity_id: str) -> int:
     """The task that alone changes the entity: its id says so."""
-    return int(entity_id.split("-")[0].lower().removeprefix("task"))
+    return int(entity_id.split("-", maxsplit=1)[0].lower().removeprefix("task"))
 
 
 def ids_of(task: int, count: int) -> list[str]:

@@ -57,7 +57,7 @@ def require_disks(kind: str) -> None:
         pytest.skip(f"{tool} is not installed")
     if not os.path.exists("/dev/loop-control"):
         pytest.skip("this machine has no loop devices")
-    name = kind.split()[0]
+    name = kind.split(maxsplit=1)[0]
     if name not in Path("/proc/filesystems").read_text().split():
         pytest.skip(f"this kernel has no {name}")
 
@@ -126,9 +126,9 @@ def mounted_image(image: Path, target: Path, kind: str, options: str = "") -> It
         yield target
 
 
-def make_image(image: Path, kind: str) -> None:
-    """An empty file system in a file."""
-    command, _, mebibytes = MAKERS[kind]
+def make_image(image: Path, kind: str, mebibytes: int = 0) -> None:
+    """An empty file system in a file, of that size or its usual one."""
+    command, _, usual = MAKERS[kind]
     with open(image, "wb") as file:
-        file.truncate(mebibytes << 20)
+        file.truncate((mebibytes or usual) << 20)
     run(*command, str(image))

@@ -12,7 +12,7 @@ from crash_images import POLICIES, PowerCuts, read_log
 from disk_bench import Bench, Life, Meanwhile, await_in_log
 from editions import DIMENSION
 from fork_server import ForkServer
-from mounts import make_image, require_recording_disks
+from mounts import make_image
 from recording_disk import BROKEN, HEALTHY, UNFLUSHABLE, RecordingDisk
 
 CONFIG: dict[str, Any] = {

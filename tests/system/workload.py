@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import os
 import resource
@@ -246,12 +247,7 @@ class _RandomTask:
 
 async def _run_tasks(store: MemoryPersistence, report: Report, settings: dict[str, Any]) -> None:
     report.say(open=[[*key, edition] for key, edition in (await observe(store)).items()])
-    number = settings["life"] * _EDITIONS_PER_LIFE
-
-    def next_number() -> int:
-        nonlocal number
-        number += 1
-        return number
+    next_number = itertools.count(settings["life"] * _EDITIONS_PER_LIFE).__next__
 
     async def run(task: int) -> None:
         rng = Random(f"{settings['seed']} {settings['life']} {task}")
@@ -317,15 +313,9 @@ async def _suffer(settings: dict[str, Any], report: Report) -> None:
             report.say(failed="close", error=type(error).__name__, message=str(error)[:400])
 
 
-async def _do_everything(store: MemoryPersistence, report: Report, number: int) -> None:
+async def _do_everything(store: MemoryPersistence, report: Report, first: int) -> None:
     """Each kind of operation once or twice, whether or not those before succeeded."""
-
-    def next_number() -> int:
-        nonlocal number
-        number += 1
-        return number
-
-    do = Operations(store, report, 0, next_number)
+    do = Operations(store, report, 0, itertools.count(first).__next__)
     await do.save(do.memories[0])
     await do.save_batch(do.memories[1:4])
     await do.delete(do.memories[0])
@@ -364,6 +354,32 @@ def name_imports(settings: dict[str, Any], report: Report) -> None:
     report.say(imported=sorted(sys.modules.keys() - before))
 
 
+# A full disk
+
+
+async def fill(operations: Operations, ids: Sequence[str]) -> None:
+    """Save until nothing is taken any more, one by one and in batches."""
+    refused = at = 0
+    while refused < 5:
+        some = [ids[(at + n) % len(ids)] for n in range(1 if at % 3 else 4)]
+        taken = await (operations.save(some[0]) if len(some) == 1 else operations.save_batch(some))
+        refused, at = 0 if taken else refused + 1, at + len(some)
+
+
+async def _fill_and_wait(settings: dict[str, Any], report: Report) -> None:
+    store = MemoryPersistence(settings["path"], **settings["config"])
+    await store.initialize()
+    operations = Operations(store, report, 0, itertools.count(settings["life"] * _EDITIONS_PER_LIFE).__next__)
+    await fill(operations, ids_of(0, settings["ids"]))
+    report.say(full=True)
+    report.wait()
+
+
+def fill_and_wait(settings: dict[str, Any], report: Report) -> None:
+    """Open the store, fill its disk, and wait to be killed. Settings: path, config, life, ids (how many)."""
+    asyncio.run(_fill_and_wait(settings, report))
+
+
 # Few descriptors
 
 
@@ -374,7 +390,9 @@ def _open_descriptors() -> int:
 def _leave_descriptors(spare: int) -> None:
     """From here on only so many more can be open at once."""
     # The one that lists them is among them.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_open_descriptors() - 1 + spare, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (_open_descriptors() - 1 + spare, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    )
 
 
 async def _run_out(settings: dict[str, Any], report: Report) -> None:
@@ -456,5 +474,5 @@ def race(settings: dict[str, Any], report: Report) -> None:
 
 
 PROGRAMS: dict[str, Callable[[dict[str, Any], Report], None]] = {
-    program.__name__: program for program in (name_imports, race, run_out_of_descriptors, suffer, work)
+    program.__name__: program for program in (fill_and_wait, name_imports, race, run_out_of_descriptors, suffer, work)
 }
