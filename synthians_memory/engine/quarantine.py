@@ -39,6 +39,13 @@ class Quarantine:
         self._backend.sync_folder(path.rpartition("/")[0])
         return target
 
+    def sync(self) -> None:
+        """Make durable what an interrupted process moved here and may not have synced; raises DiskError."""
+        for name, stat in self._backend.scan(QUARANTINE):
+            if stat.kind == "folder":
+                self._backend.sync_folder(f"{QUARANTINE}/{name}")
+        self._backend.sync_folder(QUARANTINE)
+
     def keep(self, path: str, data: bytes, reason: str) -> str:
         """Put a copy of `data`, found at `path`, aside, durably; returns its path."""
         target = self._prepare(path, reason)

@@ -46,6 +46,7 @@ from synthians_memory.layout import (
     JOURNAL,
     LOCK_FILE,
     MAPPING,
+    REPAIR_PLAN,
     SUPERBLOCK,
     VECTORS,
     VECTORS_LOG,
@@ -436,6 +437,9 @@ def _names(keys: Sequence[Key]) -> str:
 def _settle(state: StoreState, contents: JournalContents, checkpointer: Checkpointer, *, clean: bool) -> None:
     """Make the replayed tail durable before anything new is acknowledged, then remove scratch."""
     untouched = clean and not contents.entries and not contents.damage and not state.overlay.stuck
+    if not untouched or state.backend.stat(REPAIR_PLAN) is not None:
+        # After a crash of the process alone the last move may be in the page cache only, and its file nowhere else.
+        state.quarantine.sync()
     if not (untouched and contents.newest is not None and not contents.torn):
         _sync_leftovers(state.backend, contents)
         # Behind a new header what was cut or damaged no longer counts, and is set aside once; a view that
