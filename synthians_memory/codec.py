@@ -297,8 +297,8 @@ def _cut_vector(data: bytes, vector_field: str) -> tuple[bytes | None, bytes]:
         return None, data
     end = data.index(b"\n", start + 1)
     text = data[start + len(marker) - 1 : end - 1]
-    # Another program's line may hold more than the vector, or only the beginning of it.
-    if text.find(b"]") != len(text) - 1 or data[end - 1 : end] != b",":
+    # Another program's line may hold more than the vector, or only the beginning of it, or stand elsewhere.
+    if text.find(b"]") != len(text) - 1 or not data.startswith(b',\n  "updated_at":', end - 1):
         return None, data
     return text, data[:start] + data[end:]
 

@@ -29,7 +29,7 @@ from synthians_memory.errors import (
     ReadOnlyError,
     SynthiansMemoryError,
 )
-from synthians_memory.layout import ENTITY_FOLDERS, JOURNAL, Kind, entity_path
+from synthians_memory.layout import ENTITY_FOLDERS, Kind, entity_path
 from synthians_memory.models import Vector
 from synthians_memory.reports import Finding
 from synthians_memory.storage.framing import packed_size
@@ -257,7 +257,7 @@ class Committer:
     def _append_together(self, todo: list[_Prepared]) -> int:
         """How many of the batches were written, from the first on."""
         try:
-            return self._append_frames(todo, deletes_only=False)
+            return self._append_frames(todo, deletes_only=all(one.batch.deletes_only for one in todo))
         except SynthiansMemoryError as error:
             if self.note_journal_failure():
                 _fail_all(todo, error)
@@ -423,8 +423,9 @@ class Committer:
         if not stuck or journal is None:
             return
         frames = [[encode_record(record) for record in self._records_of(key, held)] for key, held in stuck]
-        if len(journal.append(frames)) < len(frames):
-            raise DiskError("the journal has no room for what waits for its files", path=JOURNAL)
+        while frames:
+            # What finds no room is tried once more, for the error that says why.
+            frames = frames[len(journal.append(frames)) :]
         journal.sync()
 
     def _records_of(self, key: Key, stuck: Stuck) -> list[Record]:

@@ -277,24 +277,24 @@ class Journal:
         """A zero-filled file of at least `needed` bytes, to become a segment."""
         if self._spare_bytes >= needed:
             return _Blank(_SPARE, self._spare_bytes)
-        try:
-            return self._new_blank(needed)
-        except DiskError:
-            if deletes_only and self._has_reserve and needed <= _RESERVE_BYTES:
-                return _Blank(JOURNAL_RESERVE, _RESERVE_BYTES)
-            raise
-
-    def _new_blank(self, needed: int) -> _Blank:
-        """Where the disk has no room for a whole segment, one of what is needed: a checkpoint needs but a header."""
         size = max(needed, self._size)
         try:
             self._zero_fill(_NEXT, size)
-        except DiskFullError:
-            if size == needed:
+        except DiskError as error:
+            if deletes_only and self._has_reserve and needed <= _RESERVE_BYTES:
+                return _Blank(JOURNAL_RESERVE, _RESERVE_BYTES)
+            if size == needed or not isinstance(error, DiskFullError) or not self._may_be_short(needed, deletes_only):
                 raise
             size = needed
             self._zero_fill(_NEXT, size)
         return _Blank(_NEXT, size)
+
+    def _may_be_short(self, needed: int, deletes_only: bool) -> bool:
+        """Whether a segment of just `needed` bytes will do where the disk has no room for a whole one.
+
+        A checkpoint needs but a header. Once the reserve is used up, what little is left belongs to deletes.
+        """
+        return self._has_reserve or deletes_only or needed == HEADER_BLOCK
 
     def _zero_fill(self, path: str, size: int) -> None:
         self._backend.unlink(path)

@@ -31,6 +31,8 @@ elif sys.platform == "darwin":
 
 __all__ = ["LocalBackend", "sync_content", "sync_directory", "sync_names"]
 
+# Descriptors kept of folders that are not directly in the store: quarantine may have one for each day.
+_MOST_NESTED = 32
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 # O_NONBLOCK: a FIFO is opened, and refused, without waiting for its other end.
@@ -43,9 +45,10 @@ class LocalBackend:
     """A store in a directory of a local file system; thread-safe as `Backend` says.
 
     All work is relative to descriptors: that of the store is opened at the start, that of a folder at its first
-    use, and kept. A store that is moved as a whole goes on working. A folder that is moved, removed or replaced
-    while its descriptor is held is never written to again: DiskError (ESTALE). No symlink is followed below the
-    store; Windows has neither directory descriptors nor O_NOFOLLOW, so that this does not hold there.
+    use, and kept; of folders below folders the latest few are. A store that is moved as a whole goes on working. A
+    folder that is moved, removed or replaced while its descriptor is held is never written to again: DiskError
+    (ESTALE). No symlink is followed below the store; Windows has neither directory descriptors nor O_NOFOLLOW, so
+    that this does not hold there.
 
     Args:
         root: the store's directory; may be a symlink, which is resolved once, here.
@@ -268,7 +271,15 @@ class LocalBackend:
             folder = parent and open_folder(parent, name, path)
             if folder is not None:
                 self._folders[path] = folder
+                self._let_go_of_nested()
             return folder
+
+    def _let_go_of_nested(self) -> None:
+        """Folders below folders may be without number; those opened first are opened again when they are asked for."""
+        nested = [path for path in self._folders if "/" in path]
+        if len(nested) > _MOST_NESTED:
+            gone = set(nested[:-_MOST_NESTED])
+            self._folders = {path: folder for path, folder in self._folders.items() if path not in gone}
 
     def _forget(self, path: str) -> None:
         """Let go of the folder `path` and of those below it: the path leads elsewhere from now on."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -191,6 +194,26 @@ def test_interrupted_anywhere_it_is_gone_on_with(sound: Path, tmp_path: Path, st
         assert {kept[3], kept[4], kept[6]} <= set(quarantined(root))
     assert runs * step > 60
     assert planned > runs // 2
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 80, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("few_descriptors")
+def test_a_repair_of_many_files_needs_few_descriptors(tmp_path: Path) -> None:
+    root = make_store(tmp_path / "store", memories=120)
+    for number in range(120):
+        rewrite(memory_file(root, number), b"damaged")
+    with opened(root, auto_repair=False) as store:
+        report = store.repair()
+        assert report.clean
+        assert len(report.quarantined) == 120
+    assert quarantined(root).count(b"damaged") == 120
 
 
 def saved_plan(root: Path, *steps: Step) -> None:

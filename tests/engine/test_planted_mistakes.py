@@ -20,7 +20,7 @@ from synthians_memory.engine.records import Key, encode_record
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Position
 from synthians_memory.errors import DiskError
-from synthians_memory.layout import ASSEMBLIES, JOURNAL, MEMORIES
+from synthians_memory.layout import ASSEMBLIES, JOURNAL, MEMORIES, VECTORS
 from synthians_memory.storage.backend import WritableFile
 from synthians_memory.storage.journal import Journal
 from synthians_memory.testing.faults import FaultyDisk
@@ -199,6 +199,7 @@ CRASHES: list[tuple[Plant, StoreScenario]] = [
     (files_before_the_journal, named("updates of the same id")),
     (no_folder_sync(JOURNAL), CHECKPOINTED),
     (no_folder_sync(MEMORIES, ASSEMBLIES), CHECKPOINTED),
+    (no_folder_sync(VECTORS), CHECKPOINTED),
     (no_folder_sync(""), named("a store is made")),
     (drop_before_the_views_are_durable, CHECKPOINTED),
     (drop_before_the_files_are_durable, CHECKPOINTED),

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import workload
+from programs import PROGRAMS
+from workload import Report
 
 _PR_SET_PDEATHSIG = 1
 _MOST_BYTES = 1 << 20
@@ -62,14 +63,14 @@ def _fork(request: Line, descriptor: int, control: socket.socket) -> int:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         control.close()
         faulthandler.register(signal.SIGUSR1)
-        code = _run(request, workload.Report(socket.socket(fileno=descriptor)))
+        code = _run(request, Report(socket.socket(fileno=descriptor)))
     finally:
         os._exit(code)
 
 
-def _run(request: Line, report: workload.Report) -> int:
+def _run(request: Line, report: Report) -> int:
     try:
-        workload.PROGRAMS[request["program"]](request["settings"], report)
+        PROGRAMS[request["program"]](request["settings"], report)
     except BaseException:  # noqa: BLE001 - whatever it was, the test has to hear of it
         report.say(foreign=traceback.format_exc())
         return 1
@@ -86,6 +87,8 @@ class Child:
     def __init__(self, server: ForkServer, pid: int, lines: socket.socket | None) -> None:
         self._server = server
         self.pid = pid
+        # Unlike the number, it never stands for another process.
+        self._handle = os.pidfd_open(pid)
         self._lines = lines
         self._buffer = b""
         self.ended = False
@@ -126,7 +129,7 @@ class Child:
         try:
             data = self._lines.recv(_MOST_BYTES)
         except TimeoutError:
-            os.kill(self.pid, signal.SIGUSR1)
+            signal.pidfd_send_signal(self._handle, signal.SIGUSR1)
             time.sleep(1)
             raise AssertionError(
                 f"the child {self.pid} was silent for {seconds} s: it hangs; stderr has its stacks"
@@ -139,13 +142,15 @@ class Child:
     def kill(self) -> None:
         """End it with SIGKILL, wherever it is; afterwards it is dead."""
         if not self.ended:
-            os.kill(self.pid, signal.SIGKILL)
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
             self.end()
 
     def end(self) -> int:
         """Wait for its end; the exit code, or the negative number of the signal."""
         self.ended = True
-        return self._server.wait(self)
+        code = self._server.wait(self)
+        os.close(self._handle)
+        return code
 
     def close(self) -> None:
         """Kill it where it lives, and forget its lines."""
@@ -180,7 +185,7 @@ class ForkServer:
         """Fork a child that runs `program`.
 
         Args:
-            program: of `workload.PROGRAMS`.
+            program: of `programs.PROGRAMS`.
             report_to: what gets its lines; None: the Child that is returned.
             settings: what the program takes.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shutil
 import subprocess
@@ -85,6 +86,8 @@ def unmounted(target: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # Errors of this process refer to frames, and frames to directories that a store had open.
+        gc.collect()
         if target.is_mount() and not _retry("umount", str(target)):
             run("umount", "--lazy", str(target))
             raise AssertionError(f"something still used {target}")

@@ -56,7 +56,7 @@ async def crashed(fork_server: ForkServer, place: Path) -> Crashed:
 
 def suffer(server: ForkServer, store: Crashed, failure: Failure | None, log: Path | None = None) -> None:
     """A process opens the store, works with it and closes it, while calls fail."""
-    child = server.start("suffer", path=str(store.path), config=CONFIG, life=3)
+    child = server.start("suffer", path=str(store.path), config=CONFIG, life=3, waits=True)
     with closing(child):
         assert child.line() == {"ready": True}
         tracer = failing(child.pid, failure) if failure else counted(child.pid, log or Path("/dev/null"))
