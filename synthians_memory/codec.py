@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -312,6 +313,7 @@ def _is_canonical(kind: Kind, state: JsonObject, vector_text: bytes | None) -> b
     return (
         names[: len(leading)] == leading
         and names[-len(ending) :] == ending
+        and all(map(operator.lt, extra := names[len(leading) : -len(ending)], extra[1:]))
         and (vector_text is not None or state[vector] is None)
         and type(state[_FLOATS[kind]]) is float
         and all(state[name] is None or state[name][-1] == "Z" for name in names if name in _TIMES)
