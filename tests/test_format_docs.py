@@ -322,9 +322,9 @@ def test_offsets_follow_from_the_types(title: str, start: str, layout_of_bytes: 
 
 def test_a_record_body_is_laid_out_as_told() -> None:
     record = Record("assembly", "ä", b"data", -5, bytes(range(32)))
-    body = encode_record(record)
+    body = b"".join(encode_record(record))
     prefix = bytes([1, 1, 2, 0]) + struct.pack("<IIq", 2, 4, -5)
     assert body == prefix + bytes(range(32)) + "ä".encode() + b"data"
     assert decode_record(body) == record
-    removal = encode_record(Record("memory", "m", None, 5, NO_HASH))
+    removal = b"".join(encode_record(Record("memory", "m", None, 5, NO_HASH)))
     assert removal == bytes([1, 2, 1, 0]) + struct.pack("<IIq", 1, 0, 5) + bytes(32) + b"m"

@@ -22,11 +22,14 @@ __all__ = [
     "FRAME_HEADER",
     "RECORD_MAGIC",
     "BadRange",
+    "Body",
     "Frame",
     "Salvage",
     "Scan",
+    "body_size",
     "broken_bodies",
     "encode_frame",
+    "frame_pieces",
     "frame_size",
     "pack_records",
     "packed_size",
@@ -46,6 +49,10 @@ _ALIGNMENT: Final = 8
 # Bounds for damage that looks like records by the thousand: how often a byte is checked, how many are named.
 _MOST_CHECKS: Final = 4
 _MOST_NAMED: Final = 4096
+
+
+# A record's body, whole or in pieces that follow each other.
+Body = bytes | tuple[bytes, ...]
 
 
 class Frame(NamedTuple):
@@ -108,12 +115,24 @@ def frame_size(payload_size: int) -> int:
 
 def encode_frame(salt: int, sequence: int, wall_micros: int, synced_through: int, payload: bytes) -> bytes:
     """The bytes of one frame."""
-    head = _HEADER.pack(_MAGIC, len(payload), sequence, wall_micros, synced_through, zlib.crc32(payload, salt), 0)[
-        :_HEADER_CRC_AT
-    ]
+    return b"".join(_framed(salt, sequence, wall_micros, synced_through, [payload]))
+
+
+def frame_pieces(
+    salt: int, sequence: int, wall_micros: int, synced_through: int, bodies: Iterable[Body]
+) -> list[bytes]:
+    """The bytes of one frame with these records, not joined: what is large is not copied."""
+    return _framed(salt, sequence, wall_micros, synced_through, _record_pieces(salt, sequence, bodies))
+
+
+def _framed(salt: int, sequence: int, wall_micros: int, synced_through: int, payload: list[bytes]) -> list[bytes]:
+    size, payload_crc = 0, salt
+    for piece in payload:
+        size += len(piece)
+        payload_crc = zlib.crc32(piece, payload_crc)
+    head = _HEADER.pack(_MAGIC, size, sequence, wall_micros, synced_through, payload_crc, 0)[:_HEADER_CRC_AT]
     crc = zlib.crc32(head, salt)
-    padding = bytes(-(FRAME_HEADER + len(payload)) % _ALIGNMENT)
-    return b"".join((head, crc.to_bytes(4, "little"), payload, padding))
+    return [head, crc.to_bytes(4, "little"), *payload, bytes(-(FRAME_HEADER + size) % _ALIGNMENT)]
 
 
 class _Header(NamedTuple):
@@ -182,14 +201,26 @@ def _last_content(data: bytes, offset: int) -> int:
     return offset + len(data[offset:].rstrip(b"\0"))
 
 
-def pack_records(salt: int, sequence: int, bodies: Iterable[bytes]) -> bytes:
+def pack_records(salt: int, sequence: int, bodies: Iterable[Body]) -> bytes:
     """The payload that carries `bodies` in the frame numbered `sequence`."""
+    return b"".join(_record_pieces(salt, sequence, bodies))
+
+
+def _record_pieces(salt: int, sequence: int, bodies: Iterable[Body]) -> list[bytes]:
     own_salt = _record_salt(salt, sequence)
-    parts: list[bytes] = []
+    pieces: list[bytes] = []
     for body in bodies:
-        parts.append(_RECORD.pack(RECORD_MAGIC, len(body), zlib.crc32(body, own_salt)))
-        parts.append(body)
-    return b"".join(parts)
+        parts = body if isinstance(body, tuple) else (body,)
+        crc = own_salt
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+        pieces += (_RECORD.pack(RECORD_MAGIC, body_size(body), crc), *parts)
+    return pieces
+
+
+def body_size(body: Body) -> int:
+    """Bytes of a record's body."""
+    return sum(map(len, body)) if isinstance(body, tuple) else len(body)
 
 
 def packed_size(body_sizes: Sequence[int]) -> int:

@@ -5,14 +5,14 @@ It has never heard of a memory; reading it back is in `segment`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 from synthians_memory.errors import DiskError, DiskFullError, JournalFailedError, SynthiansMemoryError, UsageError
 from synthians_memory.layout import JOURNAL, JOURNAL_RESERVE, scratch_path, segment_path
 from synthians_memory.storage.backend import Backend, WritableFile
-from synthians_memory.storage.framing import encode_frame, frame_size, pack_records, packed_size
+from synthians_memory.storage.framing import Body, body_size, frame_pieces, frame_size, packed_size
 from synthians_memory.storage.segment import HEADER_BLOCK, SegmentHeader, segment_salt
 from synthians_memory.times import Clock
 
@@ -24,6 +24,8 @@ _RESERVE_BYTES: Final = 64 * 1024
 _SPARE: Final = scratch_path(JOURNAL, "spare")
 _NEXT: Final = scratch_path(JOURNAL, "next")
 _ZEROS: Final = bytes(1024 * 1024)
+# Frames are joined to writes of about so many bytes: few calls, and no second copy of a large batch.
+_STEP: Final = 1024 * 1024
 
 
 class _Blank(NamedTuple):
@@ -114,7 +116,7 @@ class Journal:
         """Segments on disk."""
         return len(self._old) + (self._file is not None)
 
-    def append(self, batches: Sequence[Sequence[bytes]], *, deletes_only: bool = False) -> list[int]:
+    def append(self, batches: Sequence[Sequence[Body]], *, deletes_only: bool = False) -> list[int]:
         """Write one frame for each batch; nothing is durable before `sync`.
 
         Args:
@@ -132,7 +134,7 @@ class Journal:
             JournalFailedError: a write failed: the journal takes nothing any more.
         """
         self._refuse_if_failed()
-        sizes = [frame_size(packed_size([len(body) for body in batch])) for batch in batches]
+        sizes = [frame_size(packed_size([body_size(body) for body in batch])) for batch in batches]
         sequences: list[int] = []
         while len(sequences) < len(batches):
             start = len(sequences)
@@ -164,24 +166,23 @@ class Journal:
             return False
         return True
 
-    def _write(self, batches: Sequence[Sequence[bytes]]) -> list[int]:
+    def _write(self, batches: Sequence[Sequence[Body]]) -> list[int]:
         if self._file is None:
             raise UsageError("the journal has no segment to write to")
-        sequences: list[int] = []
-        frames: list[bytes] = []
+        sequences = list(range(self._next_sequence, self._next_sequence + len(batches)))
         wall = self._clock.micros()
-        for batch in batches:
-            sequence = self._next_sequence + len(sequences)
-            payload = pack_records(self._salt, sequence, batch)
-            frames.append(encode_frame(self._salt, sequence, wall, self.synced_through, payload))
-            sequences.append(sequence)
-        data = b"".join(frames)
+        pieces: list[bytes] = []
+        for sequence, batch in zip(sequences, batches, strict=True):
+            pieces += frame_pieces(self._salt, sequence, wall, self.synced_through, batch)
+        offset = self._offset
         try:
-            self._file.write_at(self._offset, data)
+            for data in _joined(pieces, _STEP):
+                self._file.write_at(offset, data)
+                offset += len(data)
         except DiskError as error:
             raise self._fail("write", error) from error
-        self._offset += len(data)
-        self._since_checkpoint += len(data)
+        self._since_checkpoint += offset - self._offset
+        self._offset = offset
         self._next_sequence = sequences[-1] + 1
         self._last_counted = sequences[-1]
         return sequences
@@ -378,3 +379,17 @@ class Journal:
             f"cannot {action} the journal: {error.message}", path=error.path, errno=error.errno or 0
         )
         return self.failure
+
+
+def _joined(pieces: Iterable[bytes], step: int) -> Iterator[bytes]:
+    """The bytes of `pieces` in order, in parts of at least `step` bytes but for the last."""
+    part: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        part.append(piece)
+        size += len(piece)
+        if size >= step:
+            yield b"".join(part)
+            part, size = [], 0
+    if part:
+        yield b"".join(part)

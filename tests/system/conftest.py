@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from mounts import require_recording_disks, tmpfs, why_nothing_can_be_mounted
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
     """Where children come from."""
+    if not hasattr(os, "pidfd_open"):
+        pytest.skip("children are watched through pidfd_open, which is of Linux")
     server = ForkServer()
     yield server
     server.close()
@@ -34,11 +37,3 @@ def images(tmp_path: Path) -> Iterator[Path]:
     require_recording_disks("ext4")
     with tmpfs(tmp_path / "images", "size=4g") as directory:
         yield directory
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """They need root, loop devices and a quiet machine, so all of them belong to the long form."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.long)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
@@ -48,12 +49,24 @@ class Failure:
 
 
 def require_strace() -> None:
-    """Skip the test, with the reason, where no call can be made to fail."""
+    """Skip the test, with the reason, where no call of another process can be made to fail."""
+    if reason := _why_nothing_can_be_traced():
+        pytest.skip(reason)
+
+
+@functools.cache
+def _why_nothing_can_be_traced() -> str:
     if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
-    tried = subprocess.run(["strace", "-e", "trace=none", "true"], capture_output=True, check=False)
-    if tried.returncode != 0:
-        pytest.skip("this process may trace no other")
+        return "strace is not installed"
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            with traced(other.pid, "-e", "trace=read", "-e", "inject=read:error=EIO:when=9", "-o", "/dev/null"):
+                other.kill()
+        except AssertionError as error:
+            return f"this process may trace no other: {error}"
+        finally:
+            other.kill()
+    return ""
 
 
 @contextmanager

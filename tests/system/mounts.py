@@ -7,6 +7,7 @@ import gc
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +41,36 @@ def why_nothing_can_be_mounted() -> str:
     missing = [name for name in ("mount", "umount", "losetup") if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)} is not installed"
-    refused = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
-    return "" if refused.returncode == 0 else "this process may not mount anything"
+    with tempfile.TemporaryDirectory() as directory:
+        return _why_not_mounted("tmpfs", "tmpfs", "size=1m", directory)
+
+
+@functools.cache
+def why_no_disks(kind: str) -> str:
+    """As `why_nothing_can_be_mounted`, of images of a file system."""
+    if reason := why_nothing_can_be_mounted():
+        return reason
+    tool = MAKERS[kind][0][0]
+    if shutil.which(tool) is None:
+        return f"{tool} is not installed"
+    if not os.path.exists("/dev/loop-control"):
+        return "this machine has no loop devices"
+    name = kind.partition(" ")[0]
+    with tempfile.TemporaryDirectory() as directory:
+        image, target = Path(directory) / "image", Path(directory) / "target"
+        make_image(image, kind)
+        target.mkdir()
+        return _why_not_mounted(str(image), name, f"loop,{MAKERS[kind][1]}".rstrip(","), str(target))
+
+
+def _why_not_mounted(source: str, kind: str, options: str, target: str) -> str:
+    tried = subprocess.run(
+        ["mount", "-t", kind, "-o", options, source, target], capture_output=True, text=True, check=False
+    )
+    if tried.returncode != 0:
+        return f"this process may not mount {kind}: {tried.stderr.strip()}"
+    run("umount", target)
+    return ""
 
 
 def require_mounts() -> None:
@@ -52,15 +81,8 @@ def require_mounts() -> None:
 
 def require_disks(kind: str) -> None:
     """As `require_mounts`, and for disk images of a file system as well."""
-    require_mounts()
-    tool = MAKERS[kind][0][0]
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
-    if not os.path.exists("/dev/loop-control"):
-        pytest.skip("this machine has no loop devices")
-    name = kind.split(maxsplit=1)[0]
-    if name not in Path("/proc/filesystems").read_text().split():
-        pytest.skip(f"this kernel has no {name}")
+    if reason := why_no_disks(kind):
+        pytest.skip(reason)
 
 
 def require_recording_disks(kind: str) -> None:
@@ -68,6 +90,10 @@ def require_recording_disks(kind: str) -> None:
     require_disks(kind)
     if not os.path.exists("/dev/fuse"):
         pytest.skip("this machine has no /dev/fuse, and so no disk that can be recorded")
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as error:
+        pytest.skip(f"/dev/fuse cannot be opened, and so no disk can be recorded: {error.strerror}")
 
 
 def _retry(*command: str) -> bool:

@@ -10,8 +10,9 @@ from fork_server import Child, ForkServer
 
 from synthians_memory import MemoryPersistence
 
-PAIRS = 4
-ROUNDS = 25
+# Of each of both kinds; a hundred races in all.
+PAIRS = 5
+ROUNDS = 10
 
 
 def start(server: ForkServer, stack: ExitStack, path: str, pair: int) -> list[Child]:
@@ -21,29 +22,32 @@ def start(server: ForkServer, stack: ExitStack, path: str, pair: int) -> list[Ch
     return [stack.enter_context(closing(server.start("race", name=name, **settings))) for name in names]
 
 
-def require_one_winner(racers: list[Child]) -> None:
+def require_one_winner(racers: list[Child]) -> bool:
+    """Whether the other one was told who has it, which on a busy machine may not be written down yet."""
     lines = [racer.line() or {} for racer in racers]
     winners = [racer for racer, line in zip(racers, lines, strict=True) if "won" in line]
     holders = [line["locked"] for line in lines if "locked" in line]
     assert len(winners) == len(holders) == 1, lines
-    assert holders[0].startswith(f"pid {winners[0].pid} on "), lines
+    assert not holders[0] or holders[0].startswith(f"pid {winners[0].pid} on "), lines
     for racer in racers:
         racer.go()
     assert winners[0].line() == {"released": True}
+    return bool(holders[0])
 
 
 @pytest.mark.parametrize("fresh", [False, True], ids=["the same store", "a new store each time"])
 async def test_one_of_two_processes_gets_the_store(fork_server: ForkServer, place: Path, fresh: bool) -> None:
     """Half of the hundred races are for stores that nobody has made yet."""
     with ExitStack() as stack:
-        paths = [place / (f"pair {pair} {{}}" if fresh else f"pair {pair}") for pair in range(PAIRS // 2)]
+        paths = [place / (f"pair {pair} {{}}" if fresh else f"pair {pair}") for pair in range(PAIRS)]
         pairs = [start(fork_server, stack, str(path), pair) for pair, path in enumerate(paths)]
+        told = 0
         for _ in range(ROUNDS):
             for racers in pairs:
                 for racer in racers:
                     racer.go()
-            for racers in pairs:
-                require_one_winner(racers)
+            told += sum(require_one_winner(racers) for racers in pairs)
+        assert told
         for racers in pairs:
             assert [racer.end() for racer in racers] == [0, 0]
     stores = [path for path in place.iterdir() if path.is_dir()]

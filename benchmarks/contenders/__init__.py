@@ -1,0 +1,22 @@
+"""One module per contender, each with a class `Store`; named by CONTENDERS.
+
+They are imported by the process that runs one, and by nothing else.
+"""
+
+from __future__ import annotations
+
+# Name on the command line: module, settings that its class is given.
+CONTENDERS: dict[str, tuple[str, dict[str, object]]] = {
+    "ours": ("ours", {}),
+    "ours-behind": ("ours", {"write_mode": "behind"}),
+    "floor": ("floor", {}),
+    "naive": ("naive", {}),
+    "sqlite-vec": ("sqlite_vec", {}),
+    "chroma": ("chroma", {}),
+    "lancedb": ("lance", {}),
+    "qdrant": ("qdrant", {}),
+    "langgraph": ("langgraph", {}),
+}
+OURS = ("ours", "ours-behind")
+VECTOR_PEERS = ("sqlite-vec", "chroma", "lancedb", "qdrant")
+PEERS = (*VECTOR_PEERS, "langgraph")

@@ -1,0 +1,141 @@
+"""The floor: the same bytes and the same promise with the fewest system calls, in one thread, and nothing else.
+
+It is not a store: no locks, no recovery, no checks, no index but a bare FAISS one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from benchmarks.contender import BlockingContender
+from benchmarks.contenders.ours import entry_of
+from benchmarks.records import DIMENSION, TOPICS, Record, Vector, topic
+from synthians_memory.codec import encode
+
+SEGMENT_BYTES = 64 * 2**20
+FRAME_BYTES = 48
+READ_BYTES = 64 * 2**10
+
+# The file's name and its bytes.
+Item = tuple[str, bytes]
+
+
+class Store(BlockingContender):
+    durability = "journal synced before the acknowledgement, in groups: survives a power cut"
+    packages = ("numpy", "faiss-cpu")
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        super().__init__(folder, settings)
+        faiss.omp_set_num_threads(1)
+        self._ids: list[str] = []
+        self._vectors: list[Vector] = []
+        self._segments = 0
+        self._journal = -1
+        self._used = 0
+
+    async def open(self) -> None:
+        (self.folder / "memories").mkdir(exist_ok=True)
+        self._files = os.open(self.folder / "memories", os.O_RDONLY | os.O_DIRECTORY)
+        if (self.folder / "ids.txt").exists():
+            self._ids = (self.folder / "ids.txt").read_text().splitlines()
+            self._vectors = [np.load(self.folder / "vectors.npy")]
+        self._build_index()
+        self._next_segment()
+
+    async def close(self) -> None:
+        (self.folder / "ids.txt").write_text("\n".join(self._ids))
+        np.save(self.folder / "vectors.npy", np.vstack([np.empty((0, DIMENSION), np.float32), *self._vectors]))
+        os.close(self._files)
+        os.close(self._journal)
+
+    def prepare(self, records: Sequence[Record]) -> list[Item]:
+        return [(record.record_id + ".json", encode(entry_of(record)).stamp(0).data) for record in records]
+
+    async def fill(self, records: Sequence[Record]) -> None:
+        self._write_files(self.prepare(records))
+        self._ids += [record.record_id for record in records]
+        self._vectors.append(np.array([record.vector for record in records]))
+        self._build_index()
+
+    def put(self, items: Sequence[Item]) -> None:
+        self._append([data for _, data in items])
+        self._write_files(items)
+
+    async def save_together(self, items: Sequence[Item], savers: int) -> None:
+        for first in range(0, len(items), savers):
+            self.put(items[first : first + savers])
+
+    async def settle(self) -> None:
+        if self._used > SEGMENT_BYTES // 16:
+            os.close(self._journal)
+            self._next_segment()
+
+    def get(self, record_id: str) -> bytes:
+        descriptor = os.open(record_id + ".json", os.O_RDONLY, dir_fd=self._files)
+        data = os.read(descriptor, READ_BYTES)
+        os.close(descriptor)
+        return data
+
+    def remove(self, record_id: str) -> None:
+        self._append([record_id.encode()])
+        os.unlink(record_id + ".json", dir_fd=self._files)
+
+    def find(self, vector: Vector, k: int, topic: str | None) -> list[str]:
+        query = (vector / np.linalg.norm(vector)).reshape(1, -1)
+        selected = None if topic is None else faiss.SearchParameters(sel=self._selectors[topic])
+        _, found = self._index.search(query, k, params=selected)
+        return [self._ids[row] for row in found[0] if row >= 0]
+
+    async def check(self, level: str) -> int:
+        with os.scandir(self._files) as entries:
+            names = [(entry.name, entry.stat().st_size) for entry in entries]
+        if level == "full":
+            digests = {hashlib.sha256(self.get(name[:-5])).digest() for name, _ in names}
+            return len(names) - len(digests)
+        return 0
+
+    def _append(self, records: Sequence[bytes]) -> None:
+        frames = b"".join(bytes(FRAME_BYTES) + record for record in records)
+        if self._used + len(frames) > self._room:
+            os.close(self._journal)
+            self._next_segment(len(frames))
+        os.pwrite(self._journal, frames, self._used)
+        os.fdatasync(self._journal)
+        self._used += len(frames)
+
+    def _next_segment(self, least: int = 0) -> None:
+        """A file of zeros that are on the disk, so that no later sync has to commit its metadata."""
+        self._room, self._used = max(SEGMENT_BYTES, least), 0
+        path = self.folder / f"{self._segments:06d}-{os.getpid()}.wal"
+        self._segments += 1
+        self._journal = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        zeros = bytes(2**20)
+        for offset in range(0, self._room, len(zeros)):
+            os.pwrite(self._journal, zeros, offset)
+        os.fsync(self._journal)
+
+    def _write_files(self, items: Sequence[Item]) -> None:
+        for name, data in items:
+            descriptor = os.open("next", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._files)
+            os.write(descriptor, data)
+            os.close(descriptor)
+            os.rename("next", name, src_dir_fd=self._files, dst_dir_fd=self._files)
+
+    def _build_index(self) -> None:
+        self._index = faiss.IndexFlatIP(DIMENSION)
+        for part in self._vectors:
+            self._index.add(part / np.linalg.norm(part, axis=1, keepdims=True))
+        numbers = [int(record_id.rpartition("-")[2]) for record_id in self._ids]
+        self._selectors = {topic(n): _selector([number % TOPICS == n for number in numbers]) for n in range(TOPICS)}
+
+
+def _selector(chosen: Sequence[bool]) -> Any:
+    bits = np.packbits(np.array(chosen, dtype=bool), bitorder="little")
+    return faiss.IDSelectorBitmap(bits)
