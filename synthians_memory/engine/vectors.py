@@ -35,6 +35,8 @@ _KINDS: Final[tuple[Kind, ...]] = ("memory", "assembly")
 _MEMBERS: Final[dict[Kind, str]] = {"memory": "memories", "assembly": "assemblies"}
 _LOG_SHARE: Final = 0.5
 _SMALL: Final = 1024 * 1024
+# New vectors are prepared and indexed so many at a time, or when somebody looks at the rows.
+_MOST_WAITING: Final = 256
 # Rows of dead vectors are dropped when they are this share of all; until then a search looks past them.
 _DEAD_SHARE: Final = 0.2
 _DEAD_FEW: Final = 64
@@ -72,6 +74,8 @@ class VectorView:
         self.position = Position("", 0)
         self._frozen_position = self.position
         self._pending: list[VectorChange] = []
+        # Of the last changes in `_pending`, whose rows are not prepared and not in the index: their places there.
+        self._waiting: dict[Kind, list[int]] = {kind: [] for kind in _KINDS}
         self._group: list[VectorChange] = []
         self._frozen: _Frozen | None = None
         self._snapshot_bytes = 0
@@ -99,6 +103,7 @@ class VectorView:
     def vector(self, key: Key) -> Vector | None:
         """The indexed (prepared) vector of an entity; None where it has none."""
         with self._lock:
+            self._index_waiting()
             space = self._spaces.get(key[0])
             slot = space.slots.get(key[1]) if space else None
             return space.index.rows(slot.position, slot.position + 1)[0] if space and slot else None
@@ -119,6 +124,7 @@ class VectorView:
         """
         row = self._prepared_query(query)
         with self._lock:
+            self._index_waiting()
             space = self._spaces.get(kind)
             if space is None or not space.slots:
                 return []
@@ -167,34 +173,35 @@ class VectorView:
         self._change(puts, [key for key in gone if self.slot_hash(key) is not None])
 
     def _change(self, puts: dict[Key, tuple[Vector, bytes]], gone: Sequence[Key]) -> None:
-        prepared = self._prepared(puts)
         with self._lock:
             for key in gone:
                 self._kill(key)
                 self._pending.append(VectorChange(key, 0, b"", None))
-            for kind in _KINDS:
-                added = [(key, row) for key, row in prepared if key[0] == kind]
-                self._add(kind, added, [puts[key][1] for key, _ in added])
+            for key, (vector, embedding_hash) in puts.items():
+                self._put(key, vector, embedding_hash)
+            if sum(map(len, self._waiting.values())) >= _MOST_WAITING:
+                self._index_waiting()
 
-    def _prepared(self, puts: dict[Key, tuple[Vector, bytes]]) -> list[tuple[Key, Vector]]:
-        if not puts:
-            return []
-        matrix = prepare(np.stack([vector for vector, _ in puts.values()]), self.metric)
+    def _put(self, key: Key, vector: Vector, embedding_hash: bytes) -> None:
         if self.dimension is None:
-            self.dimension = matrix.shape[1]
-        return list(zip(puts, matrix, strict=True))
+            self.dimension = len(vector)
+        space = self._space(key[0])
+        self._kill(key)
+        space.slots[key[1]] = Slot(self._next_vector_id, embedding_hash, len(space.ids))
+        space.ids.append(key[1])
+        self._waiting[key[0]].append(len(self._pending))
+        self._pending.append(VectorChange(key, self._next_vector_id, embedding_hash, vector))
+        self._next_vector_id += 1
 
-    def _add(self, kind: Kind, added: list[tuple[Key, Vector]], hashes: list[bytes]) -> None:
-        if not added:
-            return
-        space = self._space(kind)
-        for (key, row), embedding_hash in zip(added, hashes, strict=True):
-            self._kill(key)
-            space.slots[key[1]] = Slot(self._next_vector_id, embedding_hash, len(space.ids))
-            space.ids.append(key[1])
-            self._pending.append(VectorChange(key, self._next_vector_id, embedding_hash, row))
-            self._next_vector_id += 1
-        space.index.add(np.stack([row for _, row in added]))
+    def _index_waiting(self) -> None:
+        """Prepare the rows that wait and add them to the index, where their slots say they are."""
+        for kind, places in self._waiting.items():
+            if places:
+                rows = prepare(np.stack([self._pending[place].row for place in places]), self.metric)  # type: ignore[misc]
+                for place, row in zip(places, rows, strict=True):
+                    self._pending[place] = self._pending[place]._replace(row=row)
+                self._space(kind).index.add(rows)
+                self._waiting[kind] = []
 
     def _space(self, kind: Kind) -> VectorSpace:
         if kind not in self._spaces:
@@ -215,6 +222,7 @@ class VectorView:
     def freeze(self, position: Position) -> None:
         """As `View.freeze`. Dead rows are dropped here, while no snapshot is being written."""
         with self._lock:
+            self._index_waiting()
             self._group += self._pending
             self._pending = []
             self._frozen_position = position
@@ -444,6 +452,7 @@ class VectorView:
         with self._lock:
             self._spaces = {}
             self._pending, self._group, self._frozen = [], [], None
+            self._waiting = {kind: [] for kind in _KINDS}
             self._has_snapshot = False
 
     def forget_files(self) -> None:
