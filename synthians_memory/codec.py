@@ -113,7 +113,10 @@ _HASH_TAIL: Final = len(_HASH_LINE) + 64 + len(_HASH_END)
 # A hash line whose name is another one of the same length: a person takes the whole line away.
 _UNNAMED_SEAL: Final = re.compile(rb'\n  "[^"\n]{12}": "sha256:[0-9a-f]{64}"\n}\n\Z')
 # The one positive float32 whose shortest decimal, read as a double and rounded, gives its neighbour.
-_DOUBLY_ROUNDED: Final = 0x15AE43FD  # 7.0385307e-26; found by trying all of them
+_DOUBLY_ROUNDED: Final = 0x15AE43FD  # found by trying all of them
+_DOUBLY_ROUNDED_TEXT: Final = orjson.dumps(
+    np.array([_DOUBLY_ROUNDED], "<u4").view("<f4"), option=orjson.OPT_SERIALIZE_NUMPY
+)[1:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +202,8 @@ def encode(entity: Entity) -> Draft:
         InvalidTypeError, InvalidValueError: by what was put into one of its objects after construction.
     """
     entity = entity.rechecked()
-    lines = [b'  "%s": %s' % (name.encode(), text) for name, text in _encoded_fields(entity)]
-    head = b"{\n" + b",\n".join(lines) + b",\n"
+    lines = [b'  "%s": %s,\n' % (name.encode(), text) for name, text in _encoded_fields(entity)]
+    head = b"".join((b"{\n", *lines))
     return Draft(entity.kind, entity.entity_id, entity, head, hashlib.sha256(head), embedding_hash(entity.vector))
 
 
@@ -223,9 +226,9 @@ def _vector_json(vector: Vector | None) -> bytes:
     if vector is None:
         return b"null"
     text = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
-    exceptional = (vector.view("<u4") & 0x7FFFFFFF) == _DOUBLY_ROUNDED
-    if not exceptional.any():
+    if _DOUBLY_ROUNDED_TEXT not in text:
         return text
+    exceptional = (vector.view("<u4") & 0x7FFFFFFF) == _DOUBLY_ROUNDED
     numbers = text[1:-1].split(b",")
     for i in np.flatnonzero(exceptional):
         numbers[i] = repr(float(vector[i])).encode()

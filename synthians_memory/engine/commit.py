@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 from synthians_memory.codec import Draft, Version, inspect, unseal
 from synthians_memory.engine.overlay import Stuck
 from synthians_memory.engine.records import NO_HASH, Key, Record, encode_record, record_size
-from synthians_memory.engine.state import StoreState
+from synthians_memory.engine.rows import hash_of, stat_of, updated_of
+from synthians_memory.engine.state import Cached, StoreState
 from synthians_memory.engine.view import Change, describe
 from synthians_memory.errors import (
     BatchTooLargeError,
@@ -81,22 +82,21 @@ class Batch:
         operations: in order; a later one of the same entity sees the earlier.
         outcomes: for each operation the stored version, or for a delete whether it was there.
         error: why the batch was refused; nothing of it is stored then.
+        size: bytes of its journal payload, within a few per record.
+        deletes_only: whether it can only free space.
     """
 
     operations: Sequence[Operation]
     outcomes: list[Version | bool] = field(default_factory=list)
     error: SynthiansMemoryError | None = None
+    size: int = field(init=False)
+    deletes_only: bool = field(init=False)
 
-    @property
-    def size(self) -> int:
-        """Bytes of its journal payload, within a few per record."""
-        sizes = [record_size(o.entity_id, o.draft.size if o.draft else 0) for o in self.operations]
-        return packed_size(sizes)
-
-    @property
-    def deletes_only(self) -> bool:
-        """Whether it can only free space."""
-        return all(operation.draft is None for operation in self.operations)
+    def __post_init__(self) -> None:
+        drafts = [operation.draft for operation in self.operations]
+        sizes = [record_size(o.entity_id, d.size if d else 0) for o, d in zip(self.operations, drafts, strict=True)]
+        self.size = packed_size(sizes)
+        self.deletes_only = not any(drafts)
 
 
 class _Stored(NamedTuple):
@@ -114,6 +114,9 @@ class _Before(NamedTuple):
 
     hashes: set[bytes]
     stat: tuple[int, int] | None
+
+
+_NOTHING_BEFORE: Final = _Before(set(), None)
 
 
 class _Prepared(NamedTuple):
@@ -232,8 +235,8 @@ class Committer:
         return prepared
 
     def _stored(self, key: Key) -> _Stored | None:
-        row = self._state.index.row(key)
-        return None if row is None else _Stored(row.updated_micros, row.hash)
+        row = self._state.index.packed(key)
+        return None if row is None else _Stored(updated_of(row), hash_of(row))
 
     def _update_time(self, operation: Operation, stored: _Stored | None) -> int:
         wanted = self._state.clock.micros() if operation.keep_micros is None else operation.keep_micros
@@ -320,10 +323,12 @@ class Committer:
 
     def _remember_before(self, layer: dict[Key, Version | None]) -> None:
         for key in layer:
-            row = self._state.index.row(key)
-            before = self._before.setdefault(key, _Before(set(), (row.size, row.mtime_ns) if row else None))
+            row = self._state.index.packed(key)
+            if row is None and self.adopting is None:
+                continue
+            before = self._before.setdefault(key, _Before(set(), stat_of(row) if row else None))
             if row is not None:
-                before.hashes.add(row.hash)
+                before.hashes.add(hash_of(row))
             if self.adopting is not None:
                 before.hashes.add(self.adopting)
 
@@ -333,14 +338,16 @@ class Committer:
                 self._state.cache.discard(key)
                 self._state.counters.deletes += 1
             else:
-                self._state.cache.put(key, (version.hash, version.stored_entity()), len(version.data))
+                self._state.cache.put(
+                    key, Cached(version.hash, version.entity, version.updated_micros), len(version.data)
+                )
                 self._state.counters.saves += 1
 
     # Reaching the files
 
     def _apply_files(self, layer: dict[Key, Version | None]) -> None:
         for key, version in layer.items():
-            before = self._before.get(key, _Before(set(), None))
+            before = self._before.get(key, _NOTHING_BEFORE)
             stuck = self._state.overlay.stuck.get(key)
             known = before.hashes | stuck.known if stuck else before.hashes
             self.apply_file(key, version, frozenset(known), before.stat)

@@ -40,18 +40,18 @@ class EntityFiles:
             DiskError: the final name is as it was before, or (for a failing rename) may have changed whole.
         """
         self._token += 1
-        path = scratch_path(ENTITY_FOLDERS[kind], str(self._token))
-        file = self._create(path)
+        scratch, path = scratch_path(ENTITY_FOLDERS[kind], str(self._token)), entity_path(kind, entity_id)
+        file = self._create(scratch)
         try:
             file.write(data)
             stat = file.stat()
-            self._backend.replace(path, entity_path(kind, entity_id))
+            self._backend.replace(scratch, path)
         except DiskError:
             file.close()
-            self._discard(path)
+            self._discard(scratch)
             raise
         self._folders.add(kind)
-        self._hold(file, entity_path(kind, entity_id))
+        self._hold(file, path)
         return stat
 
     def _create(self, path: str) -> WritableFile:
@@ -71,11 +71,15 @@ class EntityFiles:
             return
 
     def _hold(self, file: WritableFile, path: str) -> None:
+        if self._unheld:
+            file.close()
+            self._unheld.append(path)
+            return
         superseded = self._held.pop(path, None)
         if superseded is not None:
             superseded.close()
         self._held[path] = file
-        if not self._unheld and len(self._held) <= _HELD:
+        if len(self._held) <= _HELD:
             return
         # `sync_filesystem` covers what is closed, so none of an interval that needs it stays open.
         for held in self._held.values():

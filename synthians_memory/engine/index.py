@@ -67,6 +67,10 @@ class MemoryIndex:
         packed = self.rows[key[0]].get(key[1])
         return None if packed is None else unpack(packed)
 
+    def packed(self, key: Key) -> bytes | None:
+        """The row of an entity as it is packed (`rows`); None where the store does not hold it."""
+        return self.rows[key[0]].get(key[1])
+
     def hash(self, key: Key) -> bytes | None:
         """The content hash of the acknowledged version; None where there is none."""
         packed = self.rows[key[0]].get(key[1])
@@ -98,9 +102,10 @@ class MemoryIndex:
 
     def note_stat(self, key: Key, expected_hash: bytes, stat: EntryStat) -> None:
         """Remember the stat of the file that was just seen to hold `expected_hash`."""
-        packed = self.rows[key[0]].get(key[1])
+        rows = self.rows[key[0]]
+        packed = rows.get(key[1])
         if packed is not None and hash_of(packed) == expected_hash:
-            self.rows[key[0]][key[1]] = with_stat(packed, stat.size, stat.mtime_ns)
+            rows[key[1]] = with_stat(packed, stat.size, stat.mtime_ns)
             self._dirty[key] = None
 
     def put_row(self, key: Key, packed: bytes) -> None:

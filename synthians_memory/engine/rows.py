@@ -26,6 +26,7 @@ __all__ = [
     "row_json",
     "stat_of",
     "unpack",
+    "updated_of",
     "with_stat",
 ]
 
@@ -33,6 +34,7 @@ __all__ = [
 _ROW: Final = struct.Struct("<qqd32s16sqqi")
 _STAT: Final = struct.Struct("<qq")
 _STAT_AT: Final = _ROW.size - 4 - _STAT.size
+_UPDATED_AT: Final = 8
 _HASH_AT: Final = 24
 _EMBEDDING_AT: Final = 56
 _NO_VECTOR: Final = bytes(16)
@@ -73,6 +75,11 @@ def unpack(packed: bytes) -> Row:
 def hash_of(packed: bytes) -> bytes:
     """The content hash in a packed row, without unpacking the rest."""
     return packed[_HASH_AT : _HASH_AT + 32]
+
+
+def updated_of(packed: bytes) -> int:
+    """The update time in a packed row, in microseconds."""
+    return int.from_bytes(packed[_UPDATED_AT : _UPDATED_AT + 8], "little", signed=True)
 
 
 def embedding_hash_of(packed: bytes) -> bytes | None:

@@ -85,24 +85,21 @@ class Session:
         if not operations:
             return []
         batch = Batch(operations)
-        size = batch.size
-        await self._admit(size)
+        writer = self._require_writer()
+        if self._queued_bytes and self._queued_bytes + batch.size > self._bound:
+            await self._turn(batch.size)
         waiter: asyncio.Future[None] = self._ownership.loop.create_future()
+        writer.submit(batch)
+        self._queued_bytes += batch.size
         self._waiting[id(batch)] = waiter
-        try:
-            self._require_writer().submit(batch)
-        except BaseException:
-            del self._waiting[id(batch)]
-            self._free(size)
-            raise
-        waiter.add_done_callback(lambda _: self._free(size))
-        await asyncio.shield(waiter)
+        # Cancelling the caller cancels the waiter alone.
+        await waiter
         if batch.error is not None:
             raise batch.error
         return batch.outcomes
 
-    async def _admit(self, size: int) -> None:
-        self._require_writer()
+    async def _turn(self, size: int) -> None:
+        """Wait until the queue has room for `size` bytes."""
         while self._queued_bytes and self._queued_bytes + size > self._bound:
             turn: asyncio.Future[None] = self._ownership.loop.create_future()
             self._turns.append(turn)
@@ -111,7 +108,6 @@ class Session:
             finally:
                 if turn in self._turns:
                     self._turns.remove(turn)
-        self._queued_bytes += size
 
     def _free(self, size: int) -> None:
         self._queued_bytes -= size
@@ -136,6 +132,7 @@ class Session:
             return
 
     def _wake(self, group: list[Batch]) -> None:
+        self._free(sum(batch.size for batch in group))
         for batch in group:
             waiter = self._waiting.pop(id(batch), None)
             if waiter is not None and not waiter.done():

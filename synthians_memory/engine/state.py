@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
+from synthians_memory.codec import content_hash_text, decode_sealed, inspect, version_of
 from synthians_memory.codec import damaged_file as damaged_file_error
-from synthians_memory.codec import decode_sealed, inspect, version_of
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.attributes import Attributes
 from synthians_memory.engine.entity_files import EntityFiles
@@ -28,9 +28,9 @@ from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.journal import Journal
 from synthians_memory.storage.lru import ByteLRU
-from synthians_memory.times import Clock
+from synthians_memory.times import Clock, from_micros
 
-__all__ = ["UNSERVABLE", "Counters", "StoreState"]
+__all__ = ["UNSERVABLE", "Cached", "Counters", "StoreState"]
 
 # What `StoreState.load` raises of one entity whose file is at fault, while others can be served.
 UNSERVABLE: Final = (DamagedError, ChangedOutsideError, NotRegularFileError)
@@ -52,6 +52,27 @@ class Counters:
     checkpoint_failures: int = 0
     apply_failures: int = 0
     conflicts: int = 0
+
+
+class Cached(NamedTuple):
+    """What the cache holds of an entity.
+
+    Attributes:
+        hash: content hash of the version; the cache answers only while it is the acknowledged one.
+        entity: never handed out itself.
+        updated_micros: of a version whose entity has no update time yet; None of one that was read from its file.
+    """
+
+    hash: bytes
+    entity: Entity
+    updated_micros: int | None
+
+    def detached(self) -> Entity:
+        """The entity as it is stored; shares nothing mutable."""
+        if self.updated_micros is None:
+            return self.entity.detached()
+        updated_at = from_micros(self.updated_micros)
+        return self.entity.detached(updated_at=updated_at, content_hash=content_hash_text(self.hash))
 
 
 @dataclass(slots=True)
@@ -83,7 +104,7 @@ class StoreState:
     files: EntityFiles
     quarantine: Quarantine
     overlay: Overlay
-    cache: ByteLRU[Key, tuple[bytes, Entity]]
+    cache: ByteLRU[Key, Cached]
     attributes: Attributes = field(default_factory=Attributes)
     journal: Journal | None = None
     notes: deque[Finding] = field(default_factory=lambda: deque(maxlen=_MOST_NOTES))
@@ -142,8 +163,8 @@ class StoreState:
         if wanted is None:
             return (None,)
         found = self.cache.get(key)
-        if found is not None and found[0] == wanted:
-            return (found[1].detached(),)
+        if found is not None and found.hash == wanted:
+            return (found.detached(),)
         return None
 
     def _load_from_file(self, key: Key) -> Entity | None:
@@ -154,7 +175,7 @@ class StoreState:
             data = self.backend.read(path)
             if data is not None and wanted is not None and version_of(data) == wanted:
                 entity = decode_sealed(key[0], data)
-                self.cache.put(key, (wanted, entity), len(data))
+                self.cache.put(key, Cached(wanted, entity, None), len(data))
                 return entity.detached()
             # The writer may have been between index and file: what it published decides.
             decided, version = self.overlay.get(key)

@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["filesystem_type", "network_filesystem", "parse_mountinfo", "syncfs_reports_errors"]
+__all__ = ["filesystem_type", "mount_options", "network_filesystem", "parse_mountinfo", "syncfs_reports_errors"]
 
 _NETWORK_TYPES = frozenset(
     (
@@ -43,12 +43,28 @@ def network_filesystem(path: str | os.PathLike[str]) -> str | None:
 
 def filesystem_type(descriptor: int) -> str | None:
     """The file system type ("ext4", "fuse.sshfs") behind an open descriptor; None where the platform does not tell."""
+    found = _mounts(descriptor)
+    return parse_mountinfo(found[1]).get(found[0]) if found else None
+
+
+def mount_options(descriptor: int) -> frozenset[str]:
+    """What the file system behind an open descriptor is mounted with ("rw", "barrier=0"); none where that is unknown."""
+    found = _mounts(descriptor)
+    for line in found[1].splitlines() if found else ():
+        mount, _, source = line.partition(" - ")
+        fields = mount.split(" ")
+        if found and fields[0] == str(found[0]) and len(fields) > 5:
+            return frozenset([*fields[5].split(","), *source.rpartition(" ")[2].split(",")])
+    return frozenset()
+
+
+def _mounts(descriptor: int) -> tuple[int, str] | None:
+    """The id of the mount behind a descriptor, and the kernel's table of all mounts."""
     try:
         mount_id = _mount_id(Path(f"/proc/self/fdinfo/{descriptor}").read_text())
-        table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+        return mount_id, Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
     except OSError:  # no /proc here: unknown, which is an answer
         return None
-    return parse_mountinfo(table).get(mount_id)
 
 
 def parse_mountinfo(table: str) -> dict[int, str]:

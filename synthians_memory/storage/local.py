@@ -67,6 +67,8 @@ class LocalBackend:
         store = open_store(self._location)
         self._folders = {"": store}
         self._files: set[_LocalFile] = set()
+        # Its folder was found in place when it was created, so a rename that follows asks for that no more.
+        self._created = ""
         self._locks: list[FolderLock] = []
         # The kernel tells on this descriptor what failed since it was opened, so it is opened before any write.
         self._syncfs = _load_syncfs() if store.fd is not None and syncfs_reports_errors(store.fd) else None
@@ -117,6 +119,7 @@ class LocalBackend:
             descriptor = os.open(folder.prefix + name, _CREATE_FLAGS, _FILE_MODE, dir_fd=folder.fd)
         except OSError as error:
             raise disk_error(error, "create", path) from error
+        self._created = path
         return _LocalFile(descriptor, path, self._files)
 
     def open_existing(self, path: str) -> WritableFile:
@@ -134,7 +137,10 @@ class LocalBackend:
         return _LocalFile(descriptor, path, self._files)
 
     def replace(self, source: str, target: str) -> None:
-        old, old_name = self._place(source, "rename")
+        created, self._created = self._created, ""
+        old, old_name = self._find(source) if source == created else self._place(source, "rename")
+        if old is None:
+            raise _missing("rename", source)
         new, new_name = self._find(target)
         if new is not old:
             new, new_name = self._place(target, "replace")
