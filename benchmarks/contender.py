@@ -86,6 +86,7 @@ class Contender(ABC):
 
     async def settle(self) -> None:
         """Finish what was acknowledged and is still to be done; measured apart."""
+        return
 
     @abstractmethod
     async def load(self, record_id: str) -> Any:

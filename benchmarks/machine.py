@@ -57,18 +57,18 @@ def disk_megabytes(folder: Path) -> dict[str, float]:
     return {"disk_mb": round(blocks / 2**20, 1), "file_bytes_mb": round(size / 2**20, 1)}
 
 
-def forget_pages(folder: Path) -> str:
-    """Put the files of a folder out of the page cache; returns how."""
-    os.sync()
-    if os.access(DROP_CACHES, os.W_OK):
+def forget_pages(folder: Path, *, drop_caches: bool) -> None:
+    """Put the files of a folder out of the page cache; with `drop_caches` all else of the machine as well."""
+    if drop_caches:
+        os.sync()
         DROP_CACHES.write_text("3\n")
-        return "drop_caches"
+        return
     for place, _, names in os.walk(folder):
         for name in names:
             descriptor = os.open(os.path.join(place, name), os.O_RDONLY)
+            os.fdatasync(descriptor)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
-    return "posix_fadvise"
 
 
 def new_folder(root: Path, name: str) -> Path:

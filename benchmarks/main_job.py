@@ -2,7 +2,7 @@
 
 It is not a comparison with other stores.
 
-    python benchmarks/main_job.py FOLDER --data DATA
+    python -m benchmarks.main_job FOLDER --data DATA
 
 DATA holds peps_memories.jsonl.gz, peps_assemblies.jsonl.gz and peps_queries.jsonl.gz.
 """
@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 
 import orjson
-from measure import fresh_folder, peak_megabytes, report
 
+from benchmarks.child import ROOT
+from benchmarks.machine import machine, memory_megabytes, new_folder
 from synthians_memory import MemoryPersistence
 from synthians_memory.codec import line_of
 from synthians_memory.embedding import open_embedder
@@ -103,13 +104,14 @@ async def export_all(store: MemoryPersistence, data: Path) -> dict[str, object]:
 
 def run_all(folder: Path, data: Path) -> None:
     """Every step in a fresh process, so that its peak memory is its own."""
-    target = fresh_folder(folder, "main-job")
+    target = new_folder(folder.resolve(), "main-job")
     figures: dict[str, object] = {}
     for step in STEPS:
-        command = [sys.executable, __file__, str(target), "--data", str(data), "--step", step]
-        done = subprocess.run(command, check=True, capture_output=True)
+        command = [sys.executable, "-m", "benchmarks.main_job", str(target), "--data", str(data), "--step", step]
+        done = subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
         figures[step] = orjson.loads(done.stdout)
-    report("main job", figures)
+    document = {"benchmark": "main job", "machine": machine(target), **figures}
+    print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
 
 
 def main() -> None:
@@ -120,10 +122,10 @@ def main() -> None:
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step is None:
-        run_all(options.folder, options.data)
+        run_all(options.folder, options.data.resolve())
         return
     figures = asyncio.run(run_step(options.step, options.folder, options.data))
-    print(orjson.dumps({**figures, "peak_megabytes": peak_megabytes()}).decode())
+    print(orjson.dumps({**figures, "peak_megabytes": memory_megabytes()["peak_mb"]}).decode())
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from synthians_memory.codec import encode
 
 SEGMENT_BYTES = 64 * 2**20
 FRAME_BYTES = 48
+# What deletes may write beyond what was prepared.
+SPARE_BYTES = 2**20
 READ_BYTES = 64 * 2**10
 
 # The file's name and its bytes.
@@ -37,8 +39,7 @@ class Store(BlockingContender):
         self._ids: list[str] = []
         self._vectors: list[Vector] = []
         self._segments = 0
-        self._journal = -1
-        self._used = 0
+        self._room, self._used, self._promised = SEGMENT_BYTES, 0, 0
 
     async def open(self) -> None:
         (self.folder / "memories").mkdir(exist_ok=True)
@@ -47,7 +48,7 @@ class Store(BlockingContender):
             self._ids = (self.folder / "ids.txt").read_text().splitlines()
             self._vectors = [np.load(self.folder / "vectors.npy")]
         self._build_index()
-        self._next_segment()
+        self._journal = self._new_segment()
 
     async def close(self) -> None:
         (self.folder / "ids.txt").write_text("\n".join(self._ids))
@@ -56,13 +57,20 @@ class Store(BlockingContender):
         os.close(self._journal)
 
     def prepare(self, records: Sequence[Record]) -> list[Item]:
-        return [(record.record_id + ".json", encode(entry_of(record)).stamp(0).data) for record in records]
+        items = _items(records)
+        self._promised += sum(FRAME_BYTES + len(data) for _, data in items)
+        if self._used + self._promised > self._room:
+            self._next_segment()
+        return items
 
     async def fill(self, records: Sequence[Record]) -> None:
-        self._write_files(self.prepare(records))
+        self._write_files(_items(records))
         self._ids += [record.record_id for record in records]
         self._vectors.append(np.array([record.vector for record in records]))
-        self._build_index()
+
+    async def settle(self) -> None:
+        if self._index.ntotal != len(self._ids):
+            self._build_index()
 
     def put(self, items: Sequence[Item]) -> None:
         self._append([data for _, data in items])
@@ -71,11 +79,6 @@ class Store(BlockingContender):
     async def save_together(self, items: Sequence[Item], savers: int) -> None:
         for first in range(0, len(items), savers):
             self.put(items[first : first + savers])
-
-    async def settle(self) -> None:
-        if self._used > SEGMENT_BYTES // 16:
-            os.close(self._journal)
-            self._next_segment()
 
     def get(self, record_id: str) -> bytes:
         descriptor = os.open(record_id + ".json", os.O_RDONLY, dir_fd=self._files)
@@ -103,23 +106,26 @@ class Store(BlockingContender):
 
     def _append(self, records: Sequence[bytes]) -> None:
         frames = b"".join(bytes(FRAME_BYTES) + record for record in records)
-        if self._used + len(frames) > self._room:
-            os.close(self._journal)
-            self._next_segment(len(frames))
         os.pwrite(self._journal, frames, self._used)
         os.fdatasync(self._journal)
         self._used += len(frames)
+        self._promised -= len(frames)
 
-    def _next_segment(self, least: int = 0) -> None:
-        """A file of zeros that are on the disk, so that no later sync has to commit its metadata."""
-        self._room, self._used = max(SEGMENT_BYTES, least), 0
-        path = self.folder / f"{self._segments:06d}-{os.getpid()}.wal"
+    def _next_segment(self) -> None:
+        """A file of zeros that are on the disk, so that no later sync has to commit its metadata; never measured."""
+        os.close(self._journal)
+        self._room, self._used = max(SEGMENT_BYTES, self._promised + SPARE_BYTES), 0
         self._segments += 1
-        self._journal = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._journal = self._new_segment()
+
+    def _new_segment(self) -> int:
+        path = self.folder / f"{self._segments:06d}-{os.getpid()}.wal"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         zeros = bytes(2**20)
         for offset in range(0, self._room, len(zeros)):
-            os.pwrite(self._journal, zeros, offset)
-        os.fsync(self._journal)
+            os.pwrite(descriptor, zeros, offset)
+        os.fsync(descriptor)
+        return descriptor
 
     def _write_files(self, items: Sequence[Item]) -> None:
         for name, data in items:
@@ -134,6 +140,10 @@ class Store(BlockingContender):
             self._index.add(part / np.linalg.norm(part, axis=1, keepdims=True))
         numbers = [int(record_id.rpartition("-")[2]) for record_id in self._ids]
         self._selectors = {topic(n): _selector([number % TOPICS == n for number in numbers]) for n in range(TOPICS)}
+
+
+def _items(records: Sequence[Record]) -> list[Item]:
+    return [(record.record_id + ".json", encode(entry_of(record)).stamp(0).data) for record in records]
 
 
 def _selector(chosen: Sequence[bool]) -> Any:

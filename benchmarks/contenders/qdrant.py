@@ -57,9 +57,7 @@ class Store(BlockingContender):
     def find(self, vector: Vector, k: int, topic: str | None) -> list[str]:
         condition = None
         if topic is not None:
-            condition = models.Filter(
-                must=[models.FieldCondition(key="topic", match=models.MatchValue(value=topic))]
-            )
+            condition = models.Filter(must=[models.FieldCondition(key="topic", match=models.MatchValue(value=topic))])
         found = self._client.query_points(TABLE, query=vector, limit=k, query_filter=condition, with_payload=["id"])
         return [(point.payload or {})["id"] for point in found.points]
 

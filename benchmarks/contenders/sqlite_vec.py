@@ -56,7 +56,14 @@ class Store(BlockingContender):
 
     def prepare(self, records: Sequence[Record]) -> list[Item]:
         return [
-            (r.record_id, r.content, json.dumps(r.metadata), json.dumps(r.tags), str(r.metadata["topic"]), bytes(r.vector))
+            (
+                r.record_id,
+                r.content,
+                json.dumps(r.metadata),
+                json.dumps(r.tags),
+                str(r.metadata["topic"]),
+                bytes(r.vector),
+            )
             for r in records
         ]
 

@@ -70,9 +70,9 @@ class Session:
 
     async def load(self, key: Key) -> Entity | None:
         """As `Store.load`; without a thread where no file is needed."""
-        cached = self.store.state.cached(key)
-        if cached is not None:
-            return cached[0]
+        found = self.store.state.at_hand(key)
+        if found is not None:
+            return found[0]
         return await self.in_thread(lambda: self.store.load(key))
 
     # Writing

@@ -71,6 +71,12 @@ class Backend(Protocol):
         Never follows a symlink and never waits for a FIFO: NotRegularFileError.
         """
 
+    def read_at_hand(self, path: str, size: int) -> bytes | None:
+        """The content of a regular file of `size` bytes where that can be had at once, without waiting for a disk.
+
+        None in every other case, also where the file is missing, has another size or cannot be read: `read` tells.
+        """
+
     def stat(self, path: str) -> EntryStat | None:
         """The entry at `path`, not followed; None where nothing is."""
 

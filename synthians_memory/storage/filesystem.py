@@ -10,7 +10,14 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["filesystem_type", "mount_options", "network_filesystem", "parse_mountinfo", "syncfs_reports_errors"]
+__all__ = [
+    "filesystem_type",
+    "mount_options",
+    "network_filesystem",
+    "parse_mountinfo",
+    "parse_options",
+    "syncfs_reports_errors",
+]
 
 _NETWORK_TYPES = frozenset(
     (
@@ -50,12 +57,7 @@ def filesystem_type(descriptor: int) -> str | None:
 def mount_options(descriptor: int) -> frozenset[str]:
     """What the file system behind an open descriptor is mounted with ("rw", "barrier=0"); none where that is unknown."""
     found = _mounts(descriptor)
-    for line in found[1].splitlines() if found else ():
-        mount, _, source = line.partition(" - ")
-        fields = mount.split(" ")
-        if found and fields[0] == str(found[0]) and len(fields) > 5:
-            return frozenset([*fields[5].split(","), *source.rpartition(" ")[2].split(",")])
-    return frozenset()
+    return parse_options(found[1], found[0]) if found else frozenset()
 
 
 def _mounts(descriptor: int) -> tuple[int, str] | None:
@@ -76,6 +78,16 @@ def parse_mountinfo(table: str) -> dict[int, str]:
             # Blanks and backslashes in a type, such as that of a FUSE program, are written as \ooo.
             types[int(mount.split(" ", 1)[0])] = _OCTAL_ESCAPE.sub(_unescape, source.split(" ", 1)[0])
     return types
+
+
+def parse_options(table: str, mount_id: int) -> frozenset[str]:
+    """The options of one mount and of the file system on it, of such a table; none where it is not there."""
+    for line in table.splitlines():
+        mount, _, source = line.partition(" - ")
+        fields = mount.split(" ")
+        if fields[0] == str(mount_id) and len(fields) > 5:
+            return frozenset([*fields[5].split(","), *source.rpartition(" ")[2].split(",")])
+    return frozenset()
 
 
 def syncfs_reports_errors(descriptor: int) -> bool:

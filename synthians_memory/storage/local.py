@@ -5,7 +5,6 @@ It is not a cache and keeps no order: every call is the few system calls its nam
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import shutil
@@ -22,6 +21,7 @@ from synthians_memory.storage.filesystem import syncfs_reports_errors
 from synthians_memory.storage.flock import FolderLock, lock_directory
 from synthians_memory.storage.folder import Folder, entry_stat, open_flags, open_folder, open_store
 from synthians_memory.storage.paths import split
+from synthians_memory.storage.syscalls import load_read_at_hand, load_syncfs
 
 if sys.platform == "win32":
     from synthians_memory.layout import scratch_path
@@ -70,8 +70,9 @@ class LocalBackend:
         # Its folder was found in place when it was created, so a rename that follows asks for that no more.
         self._created = ""
         self._locks: list[FolderLock] = []
+        self._read_at_hand = load_read_at_hand() if store.fd is not None else None
         # The kernel tells on this descriptor what failed since it was opened, so it is opened before any write.
-        self._syncfs = _load_syncfs() if store.fd is not None and syncfs_reports_errors(store.fd) else None
+        self._syncfs = load_syncfs() if store.fd is not None and syncfs_reports_errors(store.fd) else None
 
     @property
     def location(self) -> str:
@@ -96,6 +97,13 @@ class LocalBackend:
             raise disk_error(error, "read", path) from error
         finally:
             os.close(descriptor)
+
+    def read_at_hand(self, path: str, size: int) -> bytes | None:
+        folder_path, name = split(path)
+        folder = self._folders.get(folder_path)
+        if self._read_at_hand is None or folder is None or folder.fd is None:
+            return None
+        return self._read_at_hand(folder.fd, name, size)
 
     def stat(self, path: str) -> EntryStat | None:
         folder, name = self._find(path)
@@ -443,20 +451,6 @@ def _is_directory(path: str) -> bool:
 
 def _missing(action: str, path: str) -> DiskError:
     return disk_error(FileNotFoundError(errno.ENOENT, "its folder is missing"), action, path)
-
-
-def _load_syncfs() -> Callable[[int], None] | None:
-    """The C library's syncfs, raising OSError; None where it has none."""
-    function = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if function is None:
-        return None
-
-    def syncfs(descriptor: int) -> None:
-        if function(ctypes.c_int(descriptor)) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-
-    return syncfs
 
 
 def _full_fsync(descriptor: int) -> None:

@@ -98,6 +98,11 @@ class MemoryBackend:
             end = None if length is None else offset + length
             return bytes(memoryview(_expect(node, _File, "read", path).content)[offset:end])
 
+    def read_at_hand(self, path: str, size: int) -> bytes | None:
+        with self._medium.guard:
+            node = None if self._closed else self._lookup(path)
+            return bytes(node.content) if isinstance(node, _File) and len(node.content) == size else None
+
     def stat(self, path: str) -> EntryStat | None:
         with self._medium.guard:
             node = self._lookup(path)

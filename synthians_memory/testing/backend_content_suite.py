@@ -80,6 +80,13 @@ class ReadingSuite(BackendFixture):
         put(backend, "a", content)
         assert backend.read("a") == content
 
+    def test_what_is_at_hand_is_read_whole_or_not_at_all(self, backend: Backend) -> None:
+        put(backend, "a", b"0123456789")
+        backend.make_folder("folder")
+        assert backend.read_at_hand("a", 10) in (b"0123456789", None)
+        for path, size in [("a", 9), ("a", 11), ("a", 0), ("absent", 10), ("folder", 10), ("folder/a", 10)]:
+            assert backend.read_at_hand(path, size) is None
+
     def test_many_threads_read_at_once(self, backend: Backend) -> None:
         backend.make_folder("folder")
         for number in range(20):

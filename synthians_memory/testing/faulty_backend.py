@@ -50,6 +50,11 @@ class FaultyBackend:
         inode = self._volume.find_file(path)
         return None if inode is None else self._volume.read(inode, offset, length)
 
+    def read_at_hand(self, path: str, size: int) -> bytes | None:
+        """None: every read is one that may be planned to fail."""
+        _check(path)
+        return None
+
     def stat(self, path: str) -> EntryStat | None:
         return self._look("stat", path, lambda: self._stat(path))
 

@@ -5,6 +5,7 @@ It does not know what they do: it passes requests on and returns their lines.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -70,53 +72,57 @@ class KilledProcesses:
         self._child = int(self.wait_for("pid"))
 
     def wait_for(self, word: str) -> Any:
-        """The value of the next line that has `word`. Raises as `lines`, and where the process ended before."""
+        """The value of the next line that has `word`. Raises as `lines`; DiskError where there is none."""
         for line in self.lines():
             if word in line:
                 return line[word]
-        raise SynthiansMemoryError("a process of the crash suite ended before it answered")
+        raise _ended(errno.ESRCH, "ended before it answered")
 
     def lines(self, seconds: float | None = None) -> Iterator[Line]:
         """Its lines up to its end, or of so many seconds.
 
         Raises:
             DiskFullError: the process met it.
-            SynthiansMemoryError: it met another error, which the message names; or it hangs.
+            DiskError: the disk refused it something, it hangs, or somebody else has ended it.
+            SynthiansMemoryError: it met another error, which the message names.
         """
         end = None if seconds is None else time.monotonic() + seconds
-        while True:
-            *whole, self._buffer = self._buffer.split(b"\n")
-            for position, text in enumerate(whole):
-                line = json.loads(text)
-                if "ended" in line:
-                    self._child = 0
-                    return
-                self._buffer, kept = b"\n".join([*whole[position + 1 :], self._buffer]), self._buffer
-                yield _checked(line)
-                del kept
-            if not self._receive(end):
+        while (line := self._line(end)) is not None:
+            if "ended" in line:
+                self._child = 0
                 return
+            yield _checked(line)
+
+    def _line(self, end: float | None) -> Line | None:
+        """The next line; None when the time is over."""
+        while b"\n" not in self._buffer:
+            if not self._receive(end):
+                return None
+        text, _, self._buffer = self._buffer.partition(b"\n")
+        line: Line = json.loads(text)
+        return line
 
     def _receive(self, end: float | None) -> bool:
         """Wait for more; False where the time is over. Raises where there will be none."""
         stdout = self._server.stdout
-        if stdout is None:
+        left = _PATIENCE if end is None else end - time.monotonic()
+        if stdout is None or left <= 0:
             return False
-        left = _PATIENCE if end is None else max(0.0, end - time.monotonic())
         if not select.select([stdout], [], [], left)[0]:
             if end is None:
-                raise SynthiansMemoryError(f"a process of the crash suite was silent for {_PATIENCE:.0f} s: it hangs")
+                raise _ended(errno.ETIMEDOUT, f"was silent for {_PATIENCE:.0f} s: the disk does not answer")
             return False
         data = os.read(stdout.fileno(), _MOST_BYTES)
         if not data:
-            raise SynthiansMemoryError("the processes of the crash suite were ended by somebody else")
+            raise _ended(errno.ESRCH, "was ended by somebody else")
         self._buffer += data
         return True
 
     def kill(self) -> Iterator[Line]:
         """End the process with SIGKILL, wherever it is; its last lines. Raises as `lines`."""
         if self._child:
-            os.kill(self._child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself
+                os.kill(self._child, signal.SIGKILL)
             yield from self.lines()
 
     def close(self) -> None:
@@ -137,3 +143,7 @@ def _checked(line: Line) -> Line:
     if line["errno"]:
         raise DiskError(line["message"], errno=line["errno"])
     raise SynthiansMemoryError(f"{line['error']}: {line['message']}")
+
+
+def _ended(number: int, what: str) -> DiskError:
+    return DiskError(f"a process of the crash suite {what}", errno=number)

@@ -174,7 +174,7 @@ def _run(request: dict[str, Any]) -> None:
             _try_lock(request["path"])
     except BrokenPipeError:  # nobody listens any more
         return
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it was, who asked has to hear of it
         message = error.message if isinstance(error, SynthiansMemoryError) else repr(error)
         _say(error=type(error).__name__, message=message[:400], errno=getattr(error, "errno", None))
 
@@ -195,4 +195,8 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    try:
+        serve()
+    except BrokenPipeError:
+        # Nobody listens any more; what the interpreter has left to write would fail once more.
+        os._exit(1)

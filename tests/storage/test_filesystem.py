@@ -10,8 +10,10 @@ import pytest
 from synthians_memory.storage import filesystem
 from synthians_memory.storage.filesystem import (
     filesystem_type,
+    mount_options,
     network_filesystem,
     parse_mountinfo,
+    parse_options,
     syncfs_reports_errors,
 )
 
@@ -54,6 +56,20 @@ def test_the_type_of_a_descriptor_is_that_of_its_mount(path: str, expected: str)
     descriptor = os.open(path, os.O_RDONLY)
     assert filesystem_type(descriptor) == expected
     os.close(descriptor)
+
+
+def test_options_are_those_of_the_mount_and_of_its_file_system() -> None:
+    assert parse_options(TABLE, 27) == {"rw", "relatime", "discard"}
+    assert parse_options(TABLE, 28) == {"rw", "relatime", "vers=4.2"}
+    assert parse_options(TABLE, 29) == {"rw"}
+    assert parse_options(TABLE, 99) == parse_options("1 2 3 - ", 1) == frozenset()
+
+
+def test_the_options_of_this_machine_are_read(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    assert "rw" in mount_options(descriptor) or filesystem_type(descriptor) is None
+    os.close(descriptor)
+    assert mount_options(descriptor) == frozenset()
 
 
 def test_a_closed_descriptor_has_no_type(tmp_path: Path) -> None:

@@ -97,6 +97,61 @@ def without_permission(folder: Path) -> Iterator[None]:
         folder.chmod(0o700)
 
 
+def why_nothing_is_at_hand(store: Path) -> str:
+    """Why this machine cannot read without waiting; "" where it can."""
+    backend = LocalBackend(store, create=True)
+    try:
+        file = backend.create("probe")
+        file.write(b"probe")
+        file.close()
+        return "" if backend.read_at_hand("probe", 5) else "the kernel or the file system offers no such read"
+    finally:
+        backend.unlink("probe")
+        backend.close()
+
+
+class TestReadAtHand:
+    def test_what_the_page_cache_holds_is_read(self, store: Path, backend: LocalBackend) -> None:
+        if reason := why_nothing_is_at_hand(store):
+            pytest.skip(reason)
+        content = os.urandom(20_000)
+        (store / "a").write_bytes(content)
+        assert backend.read_at_hand("a", 20_000) == content
+        backend.make_folder("folder")
+        (store / "folder" / "b").write_bytes(content)
+        assert backend.stat("folder/b") is not None
+        assert backend.read_at_hand("folder/b", 20_000) == content
+
+    def test_what_is_on_the_disk_alone_is_not_waited_for(self, store: Path, backend: LocalBackend) -> None:
+        if reason := why_nothing_is_at_hand(store):
+            pytest.skip(reason)
+        (store / "a").write_bytes(bytes(20_000))
+        descriptor = os.open(store / "a", os.O_RDONLY)
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        at_once = backend.read_at_hand("a", 20_000)
+        os.close(descriptor)
+        if at_once is not None:
+            pytest.skip("the file system keeps its pages in memory")
+        assert backend.read("a") == bytes(20_000)
+
+    def test_no_symlink_and_no_fifo_is_followed(self, store: Path, backend: LocalBackend) -> None:
+        (store / "a").write_bytes(b"0123456789")
+        (store / "link").symlink_to("a")
+        os.mkfifo(store / "fifo")
+        assert backend.read_at_hand("link", 10) is None
+        assert backend.read_at_hand("fifo", 10) is None
+
+    def test_no_descriptor_is_left(self, store: Path, backend: LocalBackend) -> None:
+        (store / "a").write_bytes(b"0123456789")
+        before = set(os.listdir("/proc/self/fd"))
+        for size in (9, 10, 11, 1 << 40):
+            with suppress(MemoryError):
+                backend.read_at_hand("a", size)
+        backend.read_at_hand("absent", 10)
+        assert set(os.listdir("/proc/self/fd")) == before
+
+
 class TestRoot:
     def test_a_missing_directory_is_refused(self, store: Path) -> None:
         error = refusal(lambda: LocalBackend(store))

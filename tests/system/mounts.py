@@ -68,7 +68,7 @@ def _why_not_mounted(source: str, kind: str, options: str, target: str) -> str:
         ["mount", "-t", kind, "-o", options, source, target], capture_output=True, text=True, check=False
     )
     if tried.returncode != 0:
-        return f"this process may not mount {kind}: {tried.stderr.strip()}"
+        return f"this process may not mount {kind}: {tried.stderr.strip().partition(chr(10))[0]}"
     run("umount", target)
     return ""
 

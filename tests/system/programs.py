@@ -30,7 +30,7 @@ _NOBODY = 65534
 # A workload without an end
 
 
-class _RandomTask:
+class RandomTask:
     """One task that does one operation after the other, drawn at random."""
 
     def __init__(self, operations: Operations, rng: Random) -> None:
@@ -38,6 +38,7 @@ class _RandomTask:
         self._rng = rng
 
     async def step(self) -> None:
+        """Do one, acknowledged or refused."""
         do, rng = self._operations, self._rng
         memory, assembly = rng.choice(do.memories), rng.choice(do.assemblies)
         some = rng.sample(do.memories, rng.choice((2, 3, 5, 20)))
@@ -63,7 +64,7 @@ async def _run_tasks(store: MemoryPersistence, report: Report, settings: dict[st
 
     async def run(task: int) -> None:
         rng = Random(f"{settings['seed']} {settings['life']} {task}")
-        random_task = _RandomTask(Operations(store, report, task, next_number), rng)
+        random_task = RandomTask(Operations(store, report, task, next_number), rng)
         for _ in range(settings.get("steps", 1_000_000)):
             await random_task.step()
 

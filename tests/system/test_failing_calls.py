@@ -99,11 +99,12 @@ async def test_a_sample_of_failing_calls_loses_nothing_acknowledged(
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 async def test_every_failing_call_loses_nothing_acknowledged(
-    fork_server: ForkServer, crashed: Crashed, place: Path, record_property: Any
+    fork_server: ForkServer, crashed: Crashed, place: Path
 ) -> None:
     require_strace()
     suffer(fork_server, crashed.copy("counted"), None, place / "log")
     possible = failures(calls_in(place / "log"))
     met = await require_survived(fork_server, crashed, possible)
-    record_property("failures", len(possible))
-    record_property("errors", met)
+    print(
+        f"{len(possible)} failures of {len({failure.call for failure in possible})} calls, 0 lost; refused with {met}"
+    )

@@ -36,6 +36,8 @@ async def test_an_opening_without_descriptors_fails_cleanly(fork_server: ForkSer
         assert last["descriptors"] == 0, f"{last['descriptors']} descriptors are left open"
         opened.append(last["opened"])
         await require_kept(path, history)
+        if opened[-3:] == [True] * 3:
+            break
     assert opened[0] is False
     assert opened[-1] is True
     assert history.refusals.keys() <= {"DiskError"}

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from acknowledged import Acknowledged
+from acknowledged import Acknowledged, Notes
 from editions import DIMENSION, ids_of
-from fork_server import ForkServer, Line
+from fork_server import ForkServer
 from mounts import make_image, mounted_image, require_disks, require_mounts, tmpfs
 from verdict import require_kept, worse_than_notes
 from workload import Operations, Report, fill, observe
@@ -71,17 +71,6 @@ async def opened(disk: Path, *, full: bool = False) -> AsyncIterator[MemoryPersi
             await store.close()
         except DiskFullError:
             assert full
-
-
-class Notes:
-    """A report that goes straight into the history."""
-
-    def __init__(self, history: Acknowledged) -> None:
-        self._history = history
-
-    def say(self, **line: Any) -> None:
-        assert "wrong" not in line, line
-        self._history.note(cast(Line, line))
 
 
 def operations_of(store: MemoryPersistence, history: Acknowledged, numbers: Iterator[int]) -> Operations:

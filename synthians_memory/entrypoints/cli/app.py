@@ -24,6 +24,7 @@ from synthians_memory.entrypoints.cli import (
     repair,
     search,
     stats,
+    verify_disk,
 )
 from synthians_memory.entrypoints.cli.program import Program
 from synthians_memory.entrypoints.cli.settings import STORE_VARIABLE
@@ -49,6 +50,7 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("repair", repair.repair, repair.EXAMPLES),
     ("adopt", adopt.adopt, adopt.EXAMPLES),
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
+    ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
 
 
