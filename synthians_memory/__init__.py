@@ -11,7 +11,7 @@ from synthians_memory.engine.persistence import ABSENT, MemoryPersistence
 from synthians_memory.engine.vector_index import MemoryVectorIndex
 from synthians_memory.errors import SynthiansMemoryError
 from synthians_memory.models import MemoryAssembly, MemoryEntry
-from synthians_memory.reports import Finding, ImportReport, RepairReport, SearchHit
+from synthians_memory.reports import Finding, ImportReport, RecallHit, RecallParts, RepairReport, SearchHit
 
 __all__ = [
     "ABSENT",
@@ -22,6 +22,8 @@ __all__ = [
     "MemoryEntry",
     "MemoryPersistence",
     "MemoryVectorIndex",
+    "RecallHit",
+    "RecallParts",
     "RepairReport",
     "SearchHit",
     "StoreConfig",

@@ -44,6 +44,7 @@ class StoreConfig:
         segment_bytes: size that journal segments grow to.
         checkpoint_bytes: journal bytes after which a checkpoint is made.
         checkpoint_interval: seconds after which changes are checkpointed.
+        conversation_key: the key of a memory's metadata that says to which conversation it belongs.
         allow_network_filesystem: open a store there in spite of weaker locks and syncs.
     """
 
@@ -64,6 +65,7 @@ class StoreConfig:
     segment_bytes: int = 8 * _MIB
     checkpoint_bytes: int = 32 * _MIB
     checkpoint_interval: float = 30.0
+    conversation_key: str = "conversation_id"
     allow_network_filesystem: bool = False
 
     def __post_init__(self) -> None:
@@ -73,6 +75,8 @@ class StoreConfig:
         _check_choice("startup_check", self.startup_check, CheckLevel)
         for name, least in _LEAST.items():
             _check_number(name, getattr(self, name), least)
+        if not isinstance(self.conversation_key, str):
+            raise InvalidTypeError(f"conversation_key must be a string, not {self.conversation_key!r}")
         for name in ("auto_repair", "allow_network_filesystem"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidTypeError(f"{name} must be true or false, not {getattr(self, name)!r}")

@@ -22,6 +22,7 @@ SynthiansMemoryError
 │   └── EmbedderMismatchError            another embedder, dimension or metric
 ├── EntityNotFoundError (KeyError)       no such memory or assembly
 ├── ConflictError                        the stored version is not the expected one
+├── SearchTimeoutError (TimeoutError)    no answer within the time allowed
 ├── DamagedError                         bytes that are not what was written
 │   ├── DamagedFileError                 an entity file whose hash is wrong
 │   └── DamagedViewError                 an index file that fails its own checksum
@@ -62,6 +63,7 @@ __all__ = [
     "OverloadedError",
     "PermissionDeniedError",
     "ReadOnlyError",
+    "SearchTimeoutError",
     "StoreClosedError",
     "StoreFormatError",
     "StoreLockedError",
@@ -222,6 +224,14 @@ class ConflictError(SynthiansMemoryError):
         super().__init__(message)
         self.entity_id = entity_id
         self.stored = stored
+
+
+class SearchTimeoutError(SynthiansMemoryError, TimeoutError):
+    """A search gave no answer within the time allowed; nothing was changed, and the work was stopped."""
+
+    hint_default = "Ask again: an index that was being brought up to date goes on from there. Or allow more time."
+
+    __str__ = SynthiansMemoryError.__str__
 
 
 class DamagedError(SynthiansMemoryError):

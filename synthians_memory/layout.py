@@ -30,6 +30,10 @@ __all__ = [
     "QUARANTINE",
     "REPAIR_PLAN",
     "SUPERBLOCK",
+    "TEXT",
+    "TEXT_FILE",
+    "TEXT_JOURNAL",
+    "TEXT_SEAL",
     "VECTORS",
     "VECTORS_LOG",
     "Kind",
@@ -63,6 +67,11 @@ FAISS_FILE: Final = "vector_index/memory_vectors.faiss"
 FAISS_NEXT: Final = "vector_index/memory_vectors.faiss.next"
 MAPPING: Final = "vector_index/mapping.json"
 VECTORS_LOG: Final = "vector_index/vectors.log"
+TEXT: Final = "text_index"
+TEXT_FILE: Final = "text_index/text.sqlite"
+# SQLite's own, beside its file.
+TEXT_JOURNAL: Final = "text_index/text.sqlite-journal"
+TEXT_SEAL: Final = "text_index/seal.json"
 BACKUPS: Final = "backups"
 INDEX_BACKUPS: Final = "backups/index"
 QUARANTINE: Final = "quarantine"

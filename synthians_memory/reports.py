@@ -9,9 +9,22 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from synthians_memory.layout import Kind
+from synthians_memory.models import MemoryEntry
 
-__all__ = ["FINDING_CODES", "Finding", "ImportReport", "LineProblem", "RepairReport", "SearchHit", "Severity"]
+__all__ = [
+    "FINDING_CODES",
+    "Finding",
+    "ImportReport",
+    "LineProblem",
+    "RecallHit",
+    "RecallMode",
+    "RecallParts",
+    "RepairReport",
+    "SearchHit",
+    "Severity",
+]
 
+RecallMode = Literal["hybrid", "vector", "text"]
 Severity = Literal["damage", "inconsistency", "note"]
 
 # code -> (severity, what it means, what repair does)
@@ -27,6 +40,7 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
     "apply_pending": ("inconsistency", "an acknowledged entity could not yet be written to its file", "write it"),
     "index_damaged": ("inconsistency", "the memory index on disk is damaged or missing", "rebuild it"),
     "vectors_damaged": ("inconsistency", "the vector index on disk is damaged or missing", "rebuild it"),
+    "text_damaged": ("inconsistency", "the text index on disk is damaged", "rebuild it"),
     "superblock_damaged": ("inconsistency", "the superblock is damaged or missing", "rebuild it"),
     "vector_missing": ("inconsistency", "an embedding has no vector", "index it"),
     "vector_stale": ("inconsistency", "a vector belongs to another embedding", "index the present one"),
@@ -55,6 +69,42 @@ class SearchHit:
     memory_id: str
     score: float
     kind: Kind = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class RecallParts:
+    """What the score of a recalled memory is made of, each part before it is weighed.
+
+    Attributes:
+        text: BM25 of its own words; 0 without a common one.
+        neighbours: BM25 of its neighbours, summed.
+        vector: its nearness as `SearchHit.score`; None where it was not compared.
+        recency: 1 for a memory of now, a half after the half-life.
+        importance: its quickrecal_score.
+    """
+
+    text: float = 0.0
+    neighbours: float = 0.0
+    vector: float | None = None
+    recency: float = 0.0
+    importance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecallHit:
+    """One memory that was recalled.
+
+    Attributes:
+        entry: the memory.
+        score: higher is better.
+        parts: what that is made of.
+        mode: how it was found: "text" also for a hybrid recall that had no vector to go by.
+    """
+
+    entry: MemoryEntry
+    score: float
+    parts: RecallParts
+    mode: RecallMode
 
 
 @dataclass(frozen=True, slots=True)

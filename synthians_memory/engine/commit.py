@@ -316,7 +316,7 @@ class Committer:
         changes = [describe(version) if version else Change(key, None) for key, version in layer.items()]
         self._state.index.apply(changes)
         self._state.vectors.apply(changes)
-        self._state.attributes.apply(changes)
+        self._state.text.note(changes, self._state.journal.last_sequence if self._state.journal else 0)
         self._fill_cache(layer)
         self._unapplied.append(layer)
         self._state.counters.groups += 1

@@ -11,18 +11,19 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Self, cast
 
 from synthians_memory.codec import Version, encode
 from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.embedder import Embedder
-from synthians_memory.engine.attributes import checked_where
 from synthians_memory.engine.commit import ABSENT, Absent, Expected, Operation
-from synthians_memory.engine.embedding_call import embed_query, require_embedder
+from synthians_memory.engine.embedding_call import require_embedder
+from synthians_memory.engine.fusion import Fusion
+from synthians_memory.engine.iteration import iterate, load_many
 from synthians_memory.engine.ownership import Ownership
 from synthians_memory.engine.records import Key
+from synthians_memory.engine.searching import checked_recall, entry_to_remember, recall, require_positive, search
 from synthians_memory.engine.session import Session
-from synthians_memory.engine.state import UNSERVABLE
 from synthians_memory.engine.statistics import statistics
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.transaction import Transaction, checked_expected, require_assembly, require_memory
@@ -34,18 +35,15 @@ from synthians_memory.errors import (
     SynthiansMemoryError,
     UsageError,
 )
-from synthians_memory.json_values import checked_text
 from synthians_memory.layout import Kind, validate_id
-from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector, as_vector
-from synthians_memory.reports import Finding, ImportReport, RepairReport, SearchHit
+from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector
+from synthians_memory.reports import Finding, ImportReport, RecallHit, RecallMode, RepairReport, SearchHit
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.filesystem import network_filesystem
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.times import Clock, SystemClock
 
 __all__ = ["ABSENT", "MemoryPersistence"]
-
-_CHUNK: Final = 256
 
 
 class MemoryPersistence:
@@ -215,7 +213,7 @@ class MemoryPersistence:
         """Those of the memories that exist, by id, in the order asked for; raises as `load_memory`."""
         session = self._opened()
         keys: list[Key] = [("memory", validate_id(i, "memory_id")) for i in memory_ids]
-        found = await self._load_many(session, keys)
+        found = await load_many(session, keys)
         return {key[1]: cast(MemoryEntry, entity) for key, entity in found if entity is not None}
 
     async def delete_memory(self, memory_id: str, *, expected_updated_at: Expected = None) -> bool:
@@ -240,7 +238,7 @@ class MemoryPersistence:
         Args:
             on_damaged: called for each that cannot be served, which is then left out; None: raise.
         """
-        return cast(AsyncIterator[MemoryEntry], self._iterate("memory", on_damaged))
+        return cast(AsyncIterator[MemoryEntry], iterate(self._opened, "memory", on_damaged))
 
     async def load_all(self) -> list[MemoryEntry]:
         """All memories in order of ids; raises as `load_memory`."""
@@ -269,7 +267,7 @@ class MemoryPersistence:
         self, *, on_damaged: Callable[[SynthiansMemoryError], None] | None = None
     ) -> AsyncIterator[MemoryAssembly]:
         """All assemblies, as `iter_memories`."""
-        return cast(AsyncIterator[MemoryAssembly], self._iterate("assembly", on_damaged))
+        return cast(AsyncIterator[MemoryAssembly], iterate(self._opened, "assembly", on_damaged))
 
     # Batches
 
@@ -313,7 +311,7 @@ class MemoryPersistence:
         session = self._opened()
         if embed and self._embedder is None:
             raise UsageError("no embedder is set", hint="Pass embedder= when you open the store.")
-        _require_positive("chunk", chunk)
+        require_positive("chunk", chunk)
         options = ImportOptions(chunk, self._embedder if embed else None, overwrite, stop_on_error)
         return await Importer(session, options, progress).run(source)
 
@@ -332,26 +330,78 @@ class MemoryPersistence:
         Args:
             query: a vector, or a text for the embedder.
             k: at least 1.
-            where: only those whose metadata hold these values; applied before the `k` are taken.
+            where: only those that match this filter, applied before the `k` are taken: a mapping of paths to values or
+                to operators, see `engine.filters`.
             kind: "memory" or "assembly".
 
         Raises:
-            DimensionError, InvalidValueError, InvalidTypeError: the query cannot be compared.
+            DimensionError, InvalidValueError, InvalidTypeError: the query cannot be compared, or the filter is none.
             UsageError: a text, and no embedder.
         """
+        return await search(self._opened(), self._embedder, query, k, where, kind)
+
+    async def recall(
+        self,
+        text: str,
+        k: int = 10,
+        mode: RecallMode = "hybrid",
+        where: Mapping[str, Any] | None = None,
+        *,
+        min_score: float | None = None,
+        timeout: float | None = 5.0,  # noqa: ASYNC109 - it stops the work in the thread as well
+        fusion: Fusion = "score",
+        vector_weight: float = 0.5,
+        neighbours: float = 0.5,
+        recency: float = 0.0,
+        half_life: float = 30.0,
+        importance: float = 0.0,
+    ) -> list[RecallHit]:
+        """The memories that `text` is about, best first, by words and by vectors.
+
+        Args:
+            text: anything; words, "phrases in quotes", prefix*.
+            k: at least 1.
+            mode: "hybrid", or one of "vector" and "text" alone. Hybrid without an embedder, or for a text in which it
+                finds nothing, goes by the text; each hit's `mode` says so.
+            where: as in `search`.
+            min_score: leave out hits with a lower score.
+            timeout: seconds; None: no limit.
+            fusion: how the two rankings become one: by "score" or by "rank".
+            vector_weight: 0 to 1, the share of the vectors in a hybrid score; the words have the rest.
+            neighbours: how much of the words of a memory's neighbours counts for it; 0: nothing. Neighbours stand next to
+                each other in an assembly, or by time in one conversation (the setting `conversation_key`).
+            recency: what a memory of now gets added to its score; half of it after `half_life` days.
+            half_life: days.
+            importance: what a quickrecal_score of 1 gets added to the score.
+
+        Raises:
+            SearchTimeoutError: not done in time; the work is stopped.
+            UsageError: mode "vector" without an embedder.
+            InvalidValueError, InvalidTypeError, DimensionError: an argument is wrong.
+        """
         session = self._opened()
-        _require_positive("k", k)
-        if kind not in ("memory", "assembly"):
-            raise InvalidValueError(f"kind is {kind!r}", hint='Write "memory" or "assembly".')
-        wanted = None if where is None else checked_where(where)
-        if not isinstance(query, str):
-            vector = as_vector(query, "query")
-            return await session.in_thread(lambda: session.store.search(vector, k, kind, wanted))
-        if self._embedder is None:
-            raise UsageError("a text was given and no embedder is set", hint="Pass embedder=, or search by a vector.")
-        embedder, text = self._embedder, checked_text(query, "query")
-        embedded = await session.in_embedding_thread(lambda: embed_query(embedder, text))
-        return await session.in_thread(lambda: session.store.search(embedded, k, kind, wanted))
+        weights = {"vector_weight": vector_weight, "neighbours": neighbours}
+        weights |= {"recency": recency, "half_life": half_life, "importance": importance}
+        query = checked_recall(text, k, mode, where, min_score, fusion, **weights)
+        return await recall(session, self._embedder, query, timeout)
+
+    async def remember(
+        self,
+        text: str,
+        tags: Iterable[str] = (),
+        importance: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> MemoryEntry:
+        """Save a new memory of `text`, embedded where there is an embedder; returns it as stored.
+
+        Args:
+            text: its content; InvalidValueError where it is empty.
+            tags: as in MemoryEntry.
+            importance: its quickrecal_score, 0 to 1; None: the usual one.
+            metadata: as in MemoryEntry.
+        """
+        entry = await entry_to_remember(self._opened(), self._embedder, text, tags, importance, metadata)
+        return await self.save_memory(entry)
 
     # Care
 
@@ -433,51 +483,6 @@ class MemoryPersistence:
         key = validate_id(entity_id, f"{kind}_id")
         outcomes = await self._opened().commit([Operation(kind, key, None, checked_expected(expected))])
         return outcomes[0] is True
-
-    async def _load_many(
-        self,
-        session: Session,
-        keys: Sequence[Key],
-        on_damaged: Callable[[SynthiansMemoryError], None] | None = None,
-    ) -> list[tuple[Key, Entity | None]]:
-        found: list[tuple[Key, Entity | None]] = []
-        for start in range(0, len(keys), _CHUNK):
-            part = keys[start : start + _CHUNK]
-            loaded = await session.in_thread(lambda part=part: _load_part(session.store, part))  # type: ignore[misc]
-            for key, entity in loaded:
-                if isinstance(entity, SynthiansMemoryError):
-                    if on_damaged is None:
-                        raise entity
-                    on_damaged(entity)
-                else:
-                    found.append((key, entity))
-        return found
-
-    async def _iterate(
-        self, kind: Kind, on_damaged: Callable[[SynthiansMemoryError], None] | None
-    ) -> AsyncIterator[Entity]:
-        session = self._opened()
-        ids = await session.in_thread(lambda: session.store.state.index.ids(kind))
-        for start in range(0, len(ids), _CHUNK):
-            keys: list[Key] = [(kind, entity_id) for entity_id in ids[start : start + _CHUNK]]
-            for _, entity in await self._load_many(self._opened(), keys, on_damaged):
-                if entity is not None:
-                    yield entity
-
-
-def _require_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidValueError(f"{name} is {value!r}; it must be an integer of at least 1")
-
-
-def _load_part(store: Store, keys: Sequence[Key]) -> list[tuple[Key, Entity | SynthiansMemoryError | None]]:
-    found: list[tuple[Key, Entity | SynthiansMemoryError | None]] = []
-    for key in keys:
-        try:
-            found.append((key, store.load(key)))
-        except UNSERVABLE as error:
-            found.append((key, error))
-    return found
 
 
 def _save_operation(entity: Entity, expected: datetime | Absent | None = None) -> Operation:

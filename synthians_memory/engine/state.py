@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from synthians_memory.codec import content_hash_text, decode_sealed, inspect, version_of
 from synthians_memory.codec import damaged_file as damaged_file_error
 from synthians_memory.config import StoreConfig
-from synthians_memory.engine.attributes import Attributes
 from synthians_memory.engine.entity_files import EntityFiles
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.overlay import Overlay
@@ -20,6 +19,7 @@ from synthians_memory.engine.quarantine import Quarantine
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.rows import hash_of, stat_of
 from synthians_memory.engine.superblock import Superblock, store_superblock
+from synthians_memory.engine.text_view import TextView
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Position
 from synthians_memory.errors import ChangedOutsideError, DamagedError, DamagedFileError, DiskError, NotRegularFileError
@@ -88,7 +88,7 @@ class StoreState:
         index, vectors: the views.
         files, quarantine: the writers of entity files and of what is set aside.
         overlay, cache: what loads look at before the files.
-        attributes: what filters ask.
+        text: the text index, which filters ask as well.
         journal: None where the store is open read-only.
         notes: findings of recovery and of running, the latest last.
         read_only_reason: why nothing may be written; "" where it may.
@@ -108,7 +108,7 @@ class StoreState:
     quarantine: Quarantine
     overlay: Overlay
     cache: ByteLRU[Key, Cached]
-    attributes: Attributes = field(default_factory=Attributes)
+    text: TextView = field(default_factory=TextView)
     journal: Journal | None = None
     notes: deque[Finding] = field(default_factory=lambda: deque(maxlen=_MOST_NOTES))
     counters: Counters = field(default_factory=Counters)

@@ -6,20 +6,24 @@ It is not the asynchronous facade (`persistence`) and starts no thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from synthians_memory.codec import Version
 from synthians_memory.config import CheckLevel, StoreConfig
-from synthians_memory.engine.attributes import checked_where
 from synthians_memory.engine.check import Progress, check, found_again
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
+from synthians_memory.engine.deadline import Deadline
+from synthians_memory.engine.filter_sql import compile_filter
+from synthians_memory.engine.filters import All, Tree
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.recovery import OpenedStore, open_for_reading, open_for_writing
 from synthians_memory.engine.repair import Planner, Repairer
-from synthians_memory.engine.state import UNSERVABLE, StoreState
+from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import require_compatible
+from synthians_memory.engine.text_index import TextIndex
+from synthians_memory.engine.text_source import StateSource
 from synthians_memory.errors import (
     ChangedOutsideError,
     DamagedError,
@@ -97,6 +101,8 @@ class Store:
                 lock = StoreLock.acquire(backend, clock_text=format_time(from_micros(clock.micros())))
                 store = cls(open_for_writing(backend, config, clock, new_id), lock)
             store._accept(config, embedder, metric_given)
+            if store.state.journal is not None:
+                store.state.text.begin(store.state.journal.last_sequence)
             if not read_only:
                 store._check_at_open()
         except BaseException:
@@ -163,30 +169,23 @@ class Store:
         self.refresh()
         return self.state.load(key)
 
-    def search(self, query: Vector, k: int, kind: Kind, where: Mapping[str, Any] | None) -> list[SearchHit]:
-        """The `k` nearest entities of `kind`, best first, of those whose metadata hold all of `where`.
+    def search(self, query: Vector, k: int, kind: Kind, where: Tree | None) -> list[SearchHit]:
+        """The `k` nearest entities of `kind`, best first, of those that match `where`; equal scores by age of the vector.
 
         Raises:
-            DimensionError, InvalidValueError, InvalidTypeError: the query or filter cannot be used.
+            DimensionError, InvalidValueError: the query cannot be used.
         """
-        allowed: Iterable[str] | None = None
-        if where is not None:
-            wanted = checked_where(where)
-            self.state.attributes.fill(self._all_keys, self._servable)
-            allowed = self.state.attributes.matching(kind, wanted)
+        allowed: list[str] | None = None
+        if where is not None and where != All(()):
+            condition = compile_filter(where)
+            deadline = Deadline(None, self.state.clock.monotonic)
+            allowed = self.ask_text(deadline, lambda index: index.select(kind, condition))
         hits = self.state.vectors.search(query, k, kind, allowed)
         return [SearchHit(entity_id, score, kind) for entity_id, score in hits]
 
-    def _all_keys(self) -> list[Key]:
-        rows = self.state.index.rows
-        return [(kind, entity_id) for kind in rows for entity_id in rows[kind].copy()]
-
-    def _servable(self, key: Key) -> Entity | None:
-        """The entity, or None where it cannot be served: a filter never selects what a load refuses."""
-        try:
-            return self.load(key)
-        except UNSERVABLE:
-            return None
+    def ask_text(self, deadline: Deadline, question: Callable[[TextIndex], T]) -> T:
+        """As `TextView.ask`."""
+        return self.state.text.ask(StateSource(self.state), deadline, question)
 
     def check(self, level: CheckLevel, progress: Progress | None = None) -> list[Finding]:
         """As `check.check`; a writer in another process may go on beside a store that is open read-only."""
@@ -234,6 +233,8 @@ class Store:
                 lock.release()
             raise
         self.state.cache = old.cache
+        self.state.text = old.text
+        self.state.text.compare_all()
         if self._lock is not None:
             self._lock.release()
         self._lock = lock
@@ -312,6 +313,7 @@ class Store:
                 journal.leave_header()
                 self.checkpointer.drop_segments()
                 journal.discard_scratch()
+                self.state.text.seal(self.state.superblock.epoch)
             elif journal is not None and self.committer.unforced:
                 self.committer.force()
         finally:
@@ -320,7 +322,7 @@ class Store:
     def release(self) -> None:
         """Give up descriptors and the lock without writing anything; idempotent."""
         state = self.state
-        for part in (state.files, state.index, state.vectors, state.journal):
+        for part in (state.files, state.index, state.vectors, state.text, state.journal):
             if part is not None:
                 part.close()
         lock, self._lock = self._lock, None

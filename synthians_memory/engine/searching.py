@@ -1,0 +1,149 @@
+"""Search, recall and remember as the event loop calls them: arguments checked, the embedder asked, threads used.
+
+It is not the facade, which documents them, and ranks nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+from synthians_memory.embedder import Embedder
+from synthians_memory.engine.deadline import Deadline
+from synthians_memory.engine.embedding_call import embed_query, embed_texts
+from synthians_memory.engine.filters import parse_where
+from synthians_memory.engine.fusion import Fusion
+from synthians_memory.engine.recall import RecallQuery, recall_hits
+from synthians_memory.engine.session import Session
+from synthians_memory.engine.text_query import typed_text
+from synthians_memory.errors import InvalidTypeError, InvalidValueError, SearchTimeoutError, UsageError
+from synthians_memory.json_values import checked_text
+from synthians_memory.layout import Kind
+from synthians_memory.models import MemoryEntry, Vector, as_vector
+from synthians_memory.reports import RecallHit, RecallMode, SearchHit
+
+__all__ = ["checked_recall", "entry_to_remember", "recall", "require_positive", "search"]
+
+
+def require_positive(name: str, value: object) -> None:
+    """Refuse anything but an integer of at least 1: InvalidValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidValueError(f"{name} is {value!r}; it must be an integer of at least 1")
+
+
+async def search(
+    session: Session,
+    embedder: Embedder | None,
+    query: Vector | Sequence[float] | str,
+    k: int,
+    where: Mapping[str, Any] | None,
+    kind: Kind,
+) -> list[SearchHit]:
+    """As `MemoryPersistence.search`."""
+    require_positive("k", k)
+    if kind not in ("memory", "assembly"):
+        raise InvalidValueError(f"kind is {kind!r}", hint='Write "memory" or "assembly".')
+    tree = None if where is None else parse_where(where)
+    if not isinstance(query, str):
+        vector = as_vector(query, "query")
+        return await session.in_thread(lambda: session.store.search(vector, k, kind, tree))
+    if embedder is None:
+        raise UsageError("a text was given and no embedder is set", hint="Pass embedder=, or search by a vector.")
+    text = checked_text(query, "query")
+    embedded = await session.in_embedding_thread(lambda: embed_query(embedder, text))
+    return await session.in_thread(lambda: session.store.search(embedded, k, kind, tree))
+
+
+def checked_recall(
+    text: object,
+    k: int,
+    mode: RecallMode,
+    where: Mapping[str, Any] | None,
+    min_score: float | None,
+    fusion: Fusion,
+    **weights: float,
+) -> RecallQuery:
+    """The question, checked. Raises InvalidValueError, InvalidTypeError."""
+    if not isinstance(text, str):
+        raise InvalidTypeError(f"text must be a string, not {type(text).__name__}")
+    require_positive("k", k)
+    for name, value, choices in (("mode", mode, get_args(RecallMode)), ("fusion", fusion, get_args(Fusion))):
+        if value not in choices:
+            raise InvalidValueError(f"{name} is {value!r}", hint=f"It is one of {', '.join(map(repr, choices))}.")
+    if min_score is not None:
+        _require_number("min_score", min_score, -math.inf, math.inf)
+    for name, weight in weights.items():
+        _require_number(name, weight, 0.0, 1.0 if name == "vector_weight" else math.inf)
+    if not weights["half_life"]:
+        raise InvalidValueError("half_life is 0; it must be above")
+    tree = None if where is None else parse_where(where)
+    return RecallQuery(typed_text(text), k, mode, tree, min_score, fusion, None, **weights)
+
+
+def _require_number(name: str, value: object, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidTypeError(f"{name} must be a number, not {value!r}")
+    if not least <= value <= most or math.isinf(value):
+        raise InvalidValueError(f"{name} is {value}; it must be finite, and lie in {least:g}..{most:g}")
+
+
+async def recall(
+    session: Session, embedder: Embedder | None, query: RecallQuery, seconds: float | None
+) -> list[RecallHit]:
+    """As `MemoryPersistence.recall`; `seconds`: its timeout."""
+    if query.mode == "vector" and embedder is None:
+        raise UsageError("no embedder is set", hint='Pass embedder= when you open the store, or use mode="text".')
+    if seconds is not None:
+        _require_number("timeout", seconds, 0.0, math.inf)
+    deadline = Deadline(seconds, session.store.state.clock.monotonic)
+    timer = asyncio.timeout(seconds)
+    try:
+        async with timer:
+            embedded = await _with_vector(session, embedder, query)
+            return await session.in_thread(lambda: recall_hits(session.store, embedded, deadline))
+    except TimeoutError as error:
+        if isinstance(error, SearchTimeoutError) or not timer.expired():
+            raise
+        raise deadline.error() from error
+    finally:
+        # Whoever still works on it is to stop, also where the caller was cancelled.
+        deadline.cancel()
+
+
+async def _with_vector(session: Session, embedder: Embedder | None, query: RecallQuery) -> RecallQuery:
+    """`query` with its vector; in mode "text" where there is none to be had."""
+    if query.mode == "text":
+        return query
+    vector = None if embedder is None else await _embedded(session, embedder, query.text)
+    if vector is not None:
+        return replace(query, vector=vector)
+    return query if query.mode == "vector" else replace(query, mode="text")
+
+
+async def _embedded(session: Session, embedder: Embedder, text: str) -> Vector | None:
+    """The vector of `text`; None where the embedder finds nothing in it."""
+    if not text.strip():
+        return None
+    row = (await session.in_embedding_thread(lambda: embed_texts(embedder, [text])))[0]
+    return as_vector(row) if row.any() else None
+
+
+async def entry_to_remember(
+    session: Session,
+    embedder: Embedder | None,
+    text: object,
+    tags: Iterable[str],
+    importance: float | None,
+    metadata: Mapping[str, Any] | None,
+) -> MemoryEntry:
+    """The entry that `MemoryPersistence.remember` saves."""
+    content = checked_text(text, "text")
+    if not content.strip():
+        raise InvalidValueError("the text is empty", hint="Remember some words.")
+    known: dict[str, Any] = {} if importance is None else {"quickrecal_score": importance}
+    entry = MemoryEntry(content=content, tags=tags, metadata=dict(metadata or {}), **known)  # type: ignore[arg-type]
+    vector = None if embedder is None else await _embedded(session, embedder, content)
+    return entry if vector is None else entry.replace(embedding=vector)
