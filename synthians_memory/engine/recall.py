@@ -21,20 +21,21 @@ from synthians_memory.engine.fusion import Fusion, fused, shares_of_best
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.state import UNSERVABLE
 from synthians_memory.engine.store import Store
-from synthians_memory.engine.text_index import Match, TextIndex
+from synthians_memory.engine.text_index import TextIndex
 from synthians_memory.engine.text_query import terms_of
 from synthians_memory.models import MemoryEntry, Vector
 from synthians_memory.reports import RecallHit, RecallMode, RecallParts
 
-__all__ = ["RecallQuery", "recall_hits"]
+__all__ = ["Pool", "RecallQuery", "found_by_words", "nearest", "ranked"]
 
-# The words of a question are looked for from the rarest on, until so many memories may have one of them.
-_MOST_MATCHED: Final = 20_000
-# How many of the memories found by words, and by vectors, are weighed against each other.
-_TEXT_POOL: Final = 1000
+# The words of a question are looked for from the rarest on, until so many memories may have one of them. Further ones
+# count for these memories only, as long as they stand in so many altogether, and not in half of them all.
+_MOST_MATCHED: Final = 4000
+_MOST_COUNTED: Final = 20_000
+_MOST_SCANNED: Final = 100_000
+# How many of the memories found by words, and by vectors, are weighed against each other at least.
+_TEXT_POOL: Final = 200
 _VECTOR_POOL: Final = 100
-# How many of the memories found by words lend them to their neighbours.
-_LENDERS: Final = 300
 _DAY: Final = 86_400_000_000
 
 
@@ -61,131 +62,175 @@ class RecallQuery:
 
 
 @dataclass(slots=True)
-class _Pool:
-    """Who is weighed: BM25 of own words, what neighbours lend, similarity; and whom a filter allows."""
+class Pool:
+    """Who is weighed.
+
+    Attributes:
+        texts: BM25 of own words, by id.
+        near: what neighbours lend.
+        vectors: similarity.
+        floor: the similarity that counts nothing.
+        allowed: whom the filter selects; None without one, or where no vector asks for it.
+    """
 
     texts: dict[str, float] = field(default_factory=dict)
     near: dict[str, float] = field(default_factory=dict)
     vectors: dict[str, float] = field(default_factory=dict)
     floor: float = 0.0
-    allowed: frozenset[str] | None = None
-
-
-def recall_hits(store: Store, query: RecallQuery, deadline: Deadline) -> list[RecallHit]:
-    """The best memories for `query`, best first, equal scores by id; at most `query.k`.
-
-    Raises:
-        SearchTimeoutError: the deadline was reached.
-        DimensionError, InvalidValueError: the vector cannot be compared.
-    """
-    pool = _Pool()
-    if query.mode != "vector" or query.where is not None:
-        pool = store.ask_text(deadline, lambda index: _found_by_words(index, query))
-    if query.vector is not None:
-        _add_vectors(store, query, query.vector, pool)
-    deadline.check()
-    scores = _final_scores(store, query, pool)
-    ordered = sorted(scores, key=lambda i: (-scores[i].score, i))
-    return list(_loaded(store, query, deadline, [scores[i] for i in ordered]))
+    allowed: list[str] | None = None
 
 
 # By words
 
 
-def _found_by_words(index: TextIndex, query: RecallQuery) -> _Pool:
-    condition = None if query.where is None else compile_filter(query.where)
-    pool = _Pool(allowed=None if condition is None else frozenset(index.select("memory", condition)))
-    expression = "" if query.mode == "vector" else _expression(index, query.text)
+def found_by_words(store: Store, query: RecallQuery, deadline: Deadline) -> Pool:
+    """Who has the words, or a neighbour that has them; and, for a query with a vector, whom the filter allows.
+
+    Raises:
+        SearchTimeoutError: the deadline was reached.
+    """
+    if query.mode == "vector" and query.where is None:
+        return Pool()
+    total = store.state.index.count("memory")
+    return store.ask_text(deadline, lambda index: _asked(index, query, total))
+
+
+def _asked(index: TextIndex, query: RecallQuery, total: int) -> Pool:
+    pool = Pool()
+    narrowed = query.where is not None
+    size = total
+    if query.where is not None:
+        size = index.narrow("memory", compile_filter(query.where))
+        pool.allowed = index.allowed_ids() if query.mode != "text" else None
+    expression = "" if query.mode == "vector" else _expression(index, query.text, total, few=size <= _MOST_MATCHED)
     if not expression:
         return pool
-    found = index.words("memory", expression, max(_TEXT_POOL, query.k), condition)
+    most = max(_TEXT_POOL, 2 * query.k)
+    found = index.words("memory", expression, most, narrowed=narrowed)
     pool.texts = {entity_id: score for _, entity_id, score in found}
     if query.neighbours > 0:
-        lenders = found if condition is None else index.words("memory", expression, _LENDERS)
-        _lend(index, lenders[:_LENDERS], pool)
+        lenders = index.words("memory", expression, most) if narrowed else found
+        scores = {row: score for row, _, score in lenders}
+        for row, borrower in index.next_to(list(scores), narrowed=narrowed):
+            pool.near[borrower] = pool.near.get(borrower, 0.0) + scores[row]
     return pool
 
 
-def _expression(index: TextIndex, text: str) -> str:
-    """The words of `text` that are looked for, any of them, as FTS5 writes it."""
-    terms = terms_of(text)
-    counts = {term: index.count("memory", term, _MOST_MATCHED + 1) for term in terms}
-    chosen: list[str] = []
+def _expression(index: TextIndex, text: str, total: int, *, few: bool) -> str:
+    """What is looked for of the words of `text`, any of them, as FTS5 writes it; "" where nothing has one.
+
+    Args:
+        index: where.
+        text: what was typed.
+        total: how many memories there are.
+        few: whether only few of them are allowed, so that little is ranked however much has the words.
+    """
+    counts = {term: index.count("memory", term, _MOST_COUNTED + 1) for term in terms_of(text)}
+    most_wanted = _MOST_SCANNED if few else _MOST_MATCHED
+    wanted: list[str] = []
+    counted: list[str] = []
     matched = 0
-    for term in sorted(terms, key=counts.__getitem__):
+    for term in sorted(filter(counts.__getitem__, counts), key=counts.__getitem__):
         matched += counts[term]
-        if chosen and matched > _MOST_MATCHED:
-            break
-        if counts[term]:
-            chosen.append(term)
-    return " OR ".join(chosen)
-
-
-def _lend(index: TextIndex, lenders: list[Match], pool: _Pool) -> None:
-    scores = {row: score for row, _, score in lenders}
-    for row, borrower in index.next_to(list(scores)):
-        if pool.allowed is None or borrower in pool.allowed:
-            pool.near[borrower] = pool.near.get(borrower, 0.0) + scores[row]
+        if not wanted or matched <= most_wanted:
+            wanted.append(term)
+        elif matched <= _MOST_COUNTED and counts[term] <= total // 2:
+            counted.append(term)
+    if not counted:
+        return " OR ".join(wanted)
+    return f"({' OR '.join(wanted)}) AND ({' OR '.join((*wanted, *counted))})"
 
 
 # By vectors
 
 
-def _add_vectors(store: Store, query: RecallQuery, vector: Vector, pool: _Pool) -> None:
-    vectors = store.state.vectors
-    nearest = vectors.search(vector, max(_VECTOR_POOL, 2 * query.k), "memory", pool.allowed)
-    pool.vectors = dict(nearest)
-    pool.floor = nearest[-1][1] if nearest else 0.0
+def nearest(store: Store, query: RecallQuery, vector: Vector, allowed: list[str] | None) -> list[tuple[str, float]]:
+    """The memories nearest to `vector`, enough to be weighed; raises DimensionError, InvalidValueError."""
+    return store.state.vectors.search(vector, max(_VECTOR_POOL, 2 * query.k), "memory", allowed)
+
+
+# Together
+
+
+def ranked(
+    store: Store, query: RecallQuery, pool: Pool, near: list[tuple[str, float]], deadline: Deadline
+) -> list[RecallHit]:
+    """The best memories for `query`, best first, equal scores by id; at most `query.k`.
+
+    Args:
+        store: where they are.
+        query: the question.
+        pool: what was found by words.
+        near: what was found by vectors.
+        deadline: SearchTimeoutError where it is reached.
+    """
+    deadline.check()
+    if query.vector is not None:
+        _add_vectors(store, query.vector, near, pool)
+    scores = _final_scores(store, query, pool)
+    ordered = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    return list(_loaded(store, query, deadline, pool, ordered))
+
+
+def _add_vectors(store: Store, vector: Vector, near: list[tuple[str, float]], pool: Pool) -> None:
+    """The nearest, and the exact similarity of whatever the words found."""
+    pool.vectors = dict(near)
+    pool.floor = near[-1][1] if near else 0.0
     others = [i for i in pool.texts.keys() | pool.near.keys() if i not in pool.vectors]
     if others:
-        pool.vectors.update(vectors.search(vector, len(others), "memory", others))
+        pool.vectors.update(store.state.vectors.search(vector, len(others), "memory", others))
 
 
 # Weighing
 
 
-@dataclass(frozen=True, slots=True)
-class _Weighed:
-    entity_id: str
-    score: float
-    parts: RecallParts
-
-
-def _final_scores(store: Store, query: RecallQuery, pool: _Pool) -> dict[str, _Weighed]:
+def _final_scores(store: Store, query: RecallQuery, pool: Pool) -> dict[str, float]:
     lent = {i: query.neighbours * score for i, score in pool.near.items()}
     texts = {i: pool.texts.get(i, 0.0) + lent.get(i, 0.0) for i in pool.texts.keys() | lent.keys()}
     if query.mode == "vector":
-        base = pool.vectors
+        scores = pool.vectors
     elif query.vector is None:
-        base = shares_of_best(texts)
+        scores = shares_of_best(texts)
     else:
-        base = fused(texts, pool.vectors, pool.floor, query.fusion, query.vector_weight)
-    now = store.state.clock.micros()
-    weighed = (_weighed(store, query, pool, i, score, now) for i, score in base.items())
-    return {one.entity_id: one for one in weighed if one is not None}
+        scores = fused(texts, pool.vectors, pool.floor, query.fusion, query.vector_weight)
+    if not query.recency and not query.importance:
+        return scores
+    return {i: score + _extra(store, query, i) for i, score in scores.items()}
 
 
-def _weighed(store: Store, query: RecallQuery, pool: _Pool, entity_id: str, score: float, now: int) -> _Weighed | None:
+def _extra(store: Store, query: RecallQuery, entity_id: str) -> float:
+    recency, importance = _standing(store, query, entity_id)
+    return query.recency * recency + query.importance * importance
+
+
+def _standing(store: Store, query: RecallQuery, entity_id: str) -> tuple[float, float]:
+    """Recency and importance of a memory; zeros for one that has gone."""
     row = store.state.index.row(("memory", entity_id))
     if row is None:
-        return None
-    recency = 0.5 ** (max(0, now - row.created_micros) / (query.half_life * _DAY))
-    total = score + query.recency * recency + query.importance * row.score
-    own, near = pool.texts.get(entity_id, 0.0), pool.near.get(entity_id, 0.0)
-    return _Weighed(entity_id, total, RecallParts(own, near, pool.vectors.get(entity_id), recency, row.score))
+        return 0.0, 0.0
+    age = max(0, store.state.clock.micros() - row.created_micros)
+    return 0.5 ** (age / (query.half_life * _DAY)), row.score
 
 
-def _loaded(store: Store, query: RecallQuery, deadline: Deadline, ordered: list[_Weighed]) -> Iterator[RecallHit]:
+def _loaded(
+    store: Store, query: RecallQuery, deadline: Deadline, pool: Pool, ordered: list[tuple[str, float]]
+) -> Iterator[RecallHit]:
     """The first `k` of `ordered` that can be served, and that match the filter as they are now."""
     count = 0
-    for one in ordered:
-        if count == query.k or (query.min_score is not None and one.score < query.min_score):
+    for entity_id, score in ordered:
+        if count == query.k or (query.min_score is not None and score < query.min_score):
             return
         deadline.check()
-        entry = _entry(store, ("memory", one.entity_id))
+        entry = _entry(store, ("memory", entity_id))
         if entry is not None and (query.where is None or matches(entry, query.where)):
             count += 1
-            yield RecallHit(entry, one.score, one.parts, query.mode)
+            yield RecallHit(entry, score, _parts(store, query, pool, entity_id), query.mode)
+
+
+def _parts(store: Store, query: RecallQuery, pool: Pool, entity_id: str) -> RecallParts:
+    recency, importance = _standing(store, query, entity_id)
+    own, near = pool.texts.get(entity_id, 0.0), pool.near.get(entity_id, 0.0)
+    return RecallParts(own, near, pool.vectors.get(entity_id), recency, importance)
 
 
 def _entry(store: Store, key: Key) -> MemoryEntry | None:

@@ -16,7 +16,7 @@ from synthians_memory.engine.deadline import Deadline
 from synthians_memory.engine.embedding_call import embed_query, embed_texts
 from synthians_memory.engine.filters import parse_where
 from synthians_memory.engine.fusion import Fusion
-from synthians_memory.engine.recall import RecallQuery, recall_hits
+from synthians_memory.engine.recall import RecallQuery, found_by_words, nearest, ranked
 from synthians_memory.engine.session import Session
 from synthians_memory.engine.text_query import typed_text
 from synthians_memory.errors import InvalidTypeError, InvalidValueError, SearchTimeoutError, UsageError
@@ -102,8 +102,7 @@ async def recall(
     timer = asyncio.timeout(seconds)
     try:
         async with timer:
-            embedded = await _with_vector(session, embedder, query)
-            return await session.in_thread(lambda: recall_hits(session.store, embedded, deadline))
+            return await _recalled(session, embedder, query, deadline)
     except TimeoutError as error:
         if isinstance(error, SearchTimeoutError) or not timer.expired():
             raise
@@ -111,6 +110,24 @@ async def recall(
     finally:
         # Whoever still works on it is to stop, also where the caller was cancelled.
         deadline.cancel()
+
+
+async def _recalled(
+    session: Session, embedder: Embedder | None, query: RecallQuery, deadline: Deadline
+) -> list[RecallHit]:
+    """Words and vectors are looked for at the same time, where no filter makes the one wait for the other."""
+    query = await _with_vector(session, embedder, query)
+    store, vector = session.store, query.vector
+    words = session.in_thread(lambda: found_by_words(store, query, deadline))
+    if vector is None:
+        pool = await words
+        return await session.in_thread(lambda: ranked(store, query, pool, [], deadline))
+    if query.where is None:
+        pool, near = await asyncio.gather(words, session.in_thread(lambda: nearest(store, query, vector, None)))
+    else:
+        pool = await words
+        near = await session.in_thread(lambda: nearest(store, query, vector, pool.allowed))
+    return await session.in_thread(lambda: ranked(store, query, pool, near, deadline))
 
 
 async def _with_vector(session: Session, embedder: Embedder | None, query: RecallQuery) -> RecallQuery:

@@ -33,7 +33,7 @@ from synthians_memory.engine.view import NOWHERE, Position
 from synthians_memory.errors import DamagedViewError, DiskError
 from synthians_memory.layout import TEXT_FILE, Kind
 
-__all__ = ["Match", "TextIndex"]
+__all__ = ["MOST_RANKED", "Match", "TextIndex"]
 
 # Another form of the tables, or of what stands in them.
 _SCHEMA: Final = 1
@@ -61,16 +61,20 @@ _TABLES: Final = (
 )
 _ENTITY: Final = "INSERT INTO entity VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NEXT_TO: Final = """
-SELECT hit.row, n.id FROM temp.hit JOIN entity e ON e.row = hit.row JOIN entity n ON n.row IN (
+SELECT hit.row, n.id FROM temp.hit CROSS JOIN entity e ON e.row = hit.row CROSS JOIN entity n ON n.row IN (
     (SELECT row FROM entity WHERE conversation = e.conversation AND (created, row) < (e.created, e.row)
      ORDER BY created DESC, row DESC LIMIT 1),
     (SELECT row FROM entity WHERE conversation = e.conversation AND (created, row) > (e.created, e.row)
      ORDER BY created, row LIMIT 1))
 WHERE e.conversation IS NOT NULL
 UNION
-SELECT hit.row, other.memory FROM temp.hit JOIN entity e ON e.row = hit.row JOIN member mine ON mine.memory = e.id
-JOIN member other ON other.assembly = mine.assembly AND other.place IN (mine.place - 1, mine.place + 1)
+SELECT hit.row, other.memory FROM temp.hit CROSS JOIN entity e ON e.row = hit.row CROSS JOIN member mine ON mine.memory = e.id
+CROSS JOIN member other ON other.assembly = mine.assembly AND other.place IN (mine.place - 1, mine.place + 1)
 WHERE other.memory <> e.id
+"""
+_NEXT_TO_ALLOWED: Final = f"""
+SELECT pair.row, pair.id FROM ({_NEXT_TO}) AS pair CROSS JOIN entity USING (id)
+WHERE entity.kind = 1 AND entity.row IN (SELECT row FROM temp.allowed)
 """
 # Steps of SQLite's machine between two looks at the deadline: well below a millisecond.
 _STEPS: Final = 10_000
@@ -86,6 +90,12 @@ _DISK_CODES: Final = frozenset(
     ]
 )
 
+# What bm25() is asked of for one question at most; it takes one to three microseconds each.
+MOST_RANKED: Final = 8000
+# How often frequent words occur is remembered; beyond so many of them, of the first alone.
+_FREQUENT: Final = 500
+_MOST_FREQUENT: Final = 10_000
+
 # Row, id and BM25 score (higher is better) of an entity that has some of the words.
 Match = tuple[int, str, float]
 
@@ -98,13 +108,15 @@ class TextIndex:
         self.stored = stored
         self._deadline: Deadline | None = None
         self._paths: dict[str, int] = {}
+        self._frequent: dict[tuple[Kind, str, int], int] = {}
         self._next_row = 1
         connection.set_progress_handler(self._is_late, _STEPS)
         with self._guarded():
             for pragma in ("temp_store = MEMORY", f"cache_size = -{_CACHE_KIB}", "trusted_schema = OFF"):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("CREATE TEMP TABLE IF NOT EXISTS operand (slot INTEGER, value)")
-            connection.execute("CREATE TEMP TABLE IF NOT EXISTS hit (row INTEGER PRIMARY KEY)")
+            for table in ("hit", "allowed"):
+                connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} (row INTEGER PRIMARY KEY)")
 
     @classmethod
     def in_memory(cls) -> Self:
@@ -237,6 +249,7 @@ class TextIndex:
             removed: what the store no longer holds; may not be there.
             sequence: every change up to it is in then; None: the batch is not the last one.
         """
+        self._frequent = {} if len(documents) > _FREQUENT else self._frequent
         with self._guarded(), self._transaction():
             for key in removed:
                 self._forget(key)
@@ -308,29 +321,54 @@ class TextIndex:
             return [i for (i,) in self._rows(sql, (_KIND_CODES[kind], *condition.values))]
 
     def count(self, kind: Kind, term: str, most: int) -> int:
-        """How many entities of `kind` have `term`; `most` where they are as many or more."""
+        """About how many entities of `kind` have `term`; `most` where they are as many or more.
+
+        The count of a frequent one may be that of an earlier question.
+        """
         table = _WORDS[kind]
-        sql = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT ?)"
-        with self._guarded():
-            return int(self._rows(sql, (term, most))[0][0])
+        known = self._frequent.get((kind, term, most))
+        if known is None:
+            sql = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT ?)"
+            with self._guarded():
+                known = int(self._rows(sql, (term, most))[0][0])
+            if known >= _FREQUENT and len(self._frequent) < _MOST_FREQUENT:
+                self._frequent[kind, term, most] = known
+        return known
 
-    def words(self, kind: Kind, expression: str, most: int, condition: Condition | None = None) -> list[Match]:
-        """The `most` entities of `kind` that match an expression of FTS5 best, best first, of those that satisfy `condition`."""
-        table, values, limits = _WORDS[kind], [expression], ""
-        with self._guarded():
-            if condition is not None:
-                self._fill_operands(condition)
-                limits = f"AND +rowid IN (SELECT row FROM entity WHERE {condition.sql})"
-                values += condition.values
-            sql = (
-                f"SELECT rowid, bm25({table}) AS rank FROM {table} WHERE {table} MATCH ? {limits} ORDER BY rank LIMIT ?"
-            )
-            sql = f"SELECT entity.row, entity.id, -rank FROM ({sql}) AS found JOIN entity ON entity.row = found.rowid"
-            found = self._rows(sql, (*values, most))
-        return sorted(found, key=_by_score)
+    def narrow(self, kind: Kind, condition: Condition) -> int:
+        """Make the entities of `kind` that satisfy `condition` those that `words`, `next_to` and `allowed_ids` speak of.
 
-    def next_to(self, rows: Sequence[int]) -> list[tuple[int, str]]:
-        """Pairs of one of `rows` and the id of a memory next to it, in an assembly or in its conversation by time."""
+        Returns:
+            How many they are.
+        """
+        with self._guarded():
+            self._fill_operands(condition)
+            self._connection.execute("DELETE FROM temp.allowed")
+            sql = f"INSERT INTO temp.allowed SELECT row FROM entity WHERE kind = ? AND {condition.sql}"
+            return self._connection.execute(sql, (_KIND_CODES[kind], *condition.values)).rowcount
+
+    def allowed_ids(self) -> list[str]:
+        """The ids of what `narrow` found."""
+        with self._guarded():
+            return [i for (i,) in self._rows("SELECT id FROM temp.allowed JOIN entity USING (row)")]
+
+    def words(self, kind: Kind, expression: str, most: int, *, narrowed: bool = False) -> list[Match]:
+        """The `most` entities of `kind` that match an expression of FTS5 best, best first; `narrowed`: of the allowed ones.
+
+        Where more than MOST_RANKED match, the latest indexed are ranked.
+        """
+        table, limits = _WORDS[kind], "AND +rowid IN (SELECT row FROM temp.allowed)" if narrowed else ""
+        matched = f"SELECT rowid, bm25({table}) AS rank FROM {table} WHERE {table} MATCH ? {limits}"
+        best = f"SELECT rowid, rank FROM ({matched} ORDER BY rowid DESC LIMIT {MOST_RANKED}) ORDER BY rank LIMIT ?"
+        sql = f"SELECT entity.row, entity.id, -rank FROM ({best}) AS found JOIN entity ON entity.row = found.rowid"
+        with self._guarded():
+            return sorted(self._rows(sql, (expression, most)), key=_by_score)
+
+    def next_to(self, rows: Sequence[int], *, narrowed: bool = False) -> list[tuple[int, str]]:
+        """Pairs of one of `rows` and the id of a memory next to it, in an assembly or in its conversation by time.
+
+        `narrowed`: only where that is an allowed one.
+        """
         with self._guarded():
             if not self._rows(
                 "SELECT 1 WHERE EXISTS (SELECT 1 FROM member)"
@@ -339,7 +377,7 @@ class TextIndex:
                 return []
             self._connection.execute("DELETE FROM temp.hit")
             self._connection.executemany("INSERT OR IGNORE INTO temp.hit VALUES (?)", [(row,) for row in rows])
-            return self._rows(_NEXT_TO)
+            return self._rows(_NEXT_TO_ALLOWED if narrowed else _NEXT_TO)
 
     def _fill_operands(self, condition: Condition) -> None:
         if condition.sets:
