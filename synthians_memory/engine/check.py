@@ -29,6 +29,7 @@ from synthians_memory.engine.records import Key
 from synthians_memory.engine.rows import stat_of
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import load_superblock
+from synthians_memory.engine.text_source import StateSource
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.errors import (
     ChangedOutsideError,
@@ -43,6 +44,7 @@ from synthians_memory.layout import (
     INITIAL_FOLDERS,
     MAPPING,
     SUPERBLOCK,
+    TEXT_FILE,
     Kind,
     entity_path,
     id_of_file_name,
@@ -91,6 +93,7 @@ def check(state: StoreState, level: CheckLevel, progress: Progress | None = None
     findings += _check_stuck(state)
     if level == "full":
         findings += _check_views(state)
+        findings += _check_text(state)
         findings += _check_journal(state)
         findings += _check_vector_values(state, steps)
         findings += _check_members(state, steps)
@@ -286,6 +289,12 @@ def _reload(view: _View, fresh: Callable[[], _View], path: str) -> str:
     return problem
 
 
+def _check_text(state: StoreState) -> Iterator[Finding]:
+    problem = state.text.defect(StateSource(state))
+    if problem:
+        yield Finding("text_damaged", problem, TEXT_FILE)
+
+
 def _check_journal(state: StoreState) -> Iterator[Finding]:
     contents = read_journal(state.backend, (state.superblock.store_id, state.superblock.epoch))
     yield from damage_findings(contents)
@@ -357,6 +366,7 @@ def _check_parts(state: StoreState) -> Iterator[Finding]:
     yield from obstacle_findings(state.backend)
     yield from _check_vectors(state)
     yield from _check_views(state)
+    yield from _check_text(state)
     yield from _check_journal(state)
 
 

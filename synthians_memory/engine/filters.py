@@ -24,13 +24,14 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from synthians_memory.errors import InvalidTypeError, InvalidValueError
-from synthians_memory.json_values import MAX_DEPTH, checked_copy, checked_text
+from synthians_memory.json_values import checked_copy, checked_text
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.times import as_utc, to_micros
 
 __all__ = [
     "FIELDS",
     "MOST_CONDITIONS",
+    "MOST_LEVELS",
     "TIMES",
     "All",
     "Among",
@@ -57,6 +58,7 @@ _ORDERS: Final = get_args(Order)
 _OPERATORS: Final = ("$eq", "$ne", "$in", "$nin", *_ORDERS, "$exists", "$contains", "$not")
 # What one statement of SQL takes.
 MOST_CONDITIONS: Final = 500
+MOST_LEVELS: Final = 10
 _COMBINING: Final = ("$and", "$or", "$not")
 _METADATA: Final = "metadata"
 
@@ -146,7 +148,7 @@ def parse_where(where: object) -> Tree:
     Raises:
         InvalidTypeError: not a mapping with string keys, or an operand of a type that the operator does not take.
         InvalidValueError: an unknown operator, a value that JSON cannot carry, a string that is no time, more
-            than MOST_CONDITIONS conditions.
+            than MOST_CONDITIONS conditions or MOST_LEVELS levels of $and, $or and $not.
     """
     tree = _parse_mapping(where, "where", 0)
     if _size(tree) > MOST_CONDITIONS:
@@ -166,8 +168,8 @@ def _size(tree: Tree) -> int:
 def _parse_mapping(where: object, what: str, depth: int) -> Tree:
     if not isinstance(where, Mapping):
         raise InvalidTypeError(f"{what} must be a mapping, not {type(where).__name__}", hint='Write {"topic": "gil"}.')
-    if depth > MAX_DEPTH:
-        raise InvalidValueError(f"where is nested deeper than {MAX_DEPTH} levels")
+    if depth > MOST_LEVELS:
+        raise InvalidValueError(f"where is nested deeper than {MOST_LEVELS} levels")
     return _all([_parse_item(_name(key, what), value, what, depth) for key, value in where.items()])
 
 
@@ -225,8 +227,8 @@ def _split(name: str) -> tuple[str, ...]:
 
 
 def _parse_condition(path: Path, value: object, what: str, depth: int) -> Tree:
-    if depth > MAX_DEPTH:
-        raise InvalidValueError(f"where is nested deeper than {MAX_DEPTH} levels")
+    if depth > MOST_LEVELS:
+        raise InvalidValueError(f"where is nested deeper than {MOST_LEVELS} levels")
     if not isinstance(value, Mapping) or not any(isinstance(key, str) and key.startswith("$") for key in value):
         return _equal(path, value, what)
     return _all([_parse_operator(path, _name(key, what), operand, what, depth) for key, operand in value.items()])

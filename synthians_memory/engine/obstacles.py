@@ -18,6 +18,10 @@ from synthians_memory.layout import (
     JOURNAL_RESERVE,
     MAPPING,
     REPAIR_PLAN,
+    TEXT,
+    TEXT_FILE,
+    TEXT_JOURNAL,
+    TEXT_SEAL,
     VECTORS_LOG,
     segment_number,
     segment_path,
@@ -29,11 +33,19 @@ __all__ = ["obstacle_findings", "set_obstacles_aside"]
 
 # All of them derived, or made anew where they are missing.
 _FILES: Final = (INDEX, INDEX_LOG, MAPPING, FAISS_FILE, FAISS_NEXT, VECTORS_LOG, JOURNAL_RESERVE, REPAIR_PLAN)
+_TEXT_FILES: Final = (TEXT_FILE, TEXT_JOURNAL, TEXT_SEAL)
 
 
 def obstacle_findings(backend: Backend) -> Iterator[Finding]:
-    """One for each folder, symlink or special file where a file of the store belongs. Follows and opens nothing."""
-    for path in [*_FILES, *_segments(backend)]:
+    """One for each folder, symlink or special file where a file of the store belongs. Follows and opens nothing.
+
+    Of the derived folder that is made when it is first used, it is also that which is no folder.
+    """
+    text = backend.stat(TEXT)
+    if text is not None and text.kind != "folder":
+        yield Finding("not_a_file", f"{TEXT} is no folder", TEXT)
+    below = _TEXT_FILES if text is not None and text.kind == "folder" else ()
+    for path in [*_FILES, *_segments(backend), *below]:
         stat = backend.stat(path)
         if stat is not None and stat.kind != "file":
             yield Finding("not_a_file", f"{path} is no regular file", path)

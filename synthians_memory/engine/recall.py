@@ -32,7 +32,7 @@ __all__ = ["Pool", "RecallQuery", "found_by_words", "nearest", "ranked"]
 # count for these memories only, as long as they stand in so many altogether, and not in half of them all.
 _MOST_MATCHED: Final = 4000
 _MOST_COUNTED: Final = 20_000
-_MOST_SCANNED: Final = 100_000
+_MOST_SCANNED: Final = 40_000
 # How many of the memories found by words, and by vectors, are weighed against each other at least.
 _TEXT_POOL: Final = 200
 _VECTOR_POOL: Final = 100
@@ -102,11 +102,17 @@ def _asked(index: TextIndex, query: RecallQuery, total: int) -> Pool:
     if query.where is not None:
         size = index.narrow("memory", compile_filter(query.where))
         pool.allowed = index.allowed_ids() if query.mode != "text" else None
-    expression = "" if query.mode == "vector" else _expression(index, query.text, total, few=size <= _MOST_MATCHED)
+    if query.mode == "vector":
+        return pool
+    terms = _counted_terms(index, query.text)
+    expression = _expression(terms, total, few=size <= _MOST_MATCHED, least=2 * query.k)
     if not expression:
         return pool
     most = max(_TEXT_POOL, 2 * query.k)
     found = index.words("memory", expression, most, narrowed=narrowed)
+    if narrowed and len(found) < min(query.k, size):
+        # Those that are allowed may have none of the rare words.
+        found = index.words("memory", " OR ".join(terms), most, narrowed=True)
     pool.texts = {entity_id: score for _, entity_id, score in found}
     if query.neighbours > 0:
         lenders = index.words("memory", expression, most) if narrowed else found
@@ -116,26 +122,31 @@ def _asked(index: TextIndex, query: RecallQuery, total: int) -> Pool:
     return pool
 
 
-def _expression(index: TextIndex, text: str, total: int, *, few: bool) -> str:
-    """What is looked for of the words of `text`, any of them, as FTS5 writes it; "" where nothing has one.
+def _counted_terms(index: TextIndex, text: str) -> dict[str, int]:
+    """The terms of `text` that some memory has, and how many have it; rarest first."""
+    counts = {term: index.count("memory", term, _MOST_COUNTED + 1) for term in terms_of(text)}
+    return {term: counts[term] for term in sorted(counts, key=counts.__getitem__) if counts[term]}
+
+
+def _expression(terms: dict[str, int], total: int, *, few: bool, least: int) -> str:
+    """What is looked for, as FTS5 writes it; "" where there is nothing.
 
     Args:
-        index: where.
-        text: what was typed.
+        terms: as `_counted_terms` gives them.
         total: how many memories there are.
         few: whether only few of them are allowed, so that little is ranked however much has the words.
+        least: how many memories should have one of the words, where so many do.
     """
-    counts = {term: index.count("memory", term, _MOST_COUNTED + 1) for term in terms_of(text)}
-    most_wanted = _MOST_SCANNED if few else _MOST_MATCHED
+    most = _MOST_SCANNED if few else _MOST_MATCHED
     wanted: list[str] = []
     counted: list[str] = []
     matched = 0
-    for term in sorted(filter(counts.__getitem__, counts), key=counts.__getitem__):
-        matched += counts[term]
-        if not wanted or matched <= most_wanted:
+    for term, count in terms.items():
+        if matched < least or matched + count <= most:
             wanted.append(term)
-        elif matched <= _MOST_COUNTED and counts[term] <= total // 2:
+        elif matched + count <= _MOST_COUNTED and count <= total // 2:
             counted.append(term)
+        matched += count
     if not counted:
         return " OR ".join(wanted)
     return f"({' OR '.join(wanted)}) AND ({' OR '.join((*wanted, *counted))})"

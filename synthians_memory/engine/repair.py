@@ -22,6 +22,7 @@ from synthians_memory.engine.records import Key, decode_record
 from synthians_memory.engine.salvage import salvage
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import store_superblock
+from synthians_memory.engine.text_source import StateSource
 from synthians_memory.errors import (
     BatchTooLargeError,
     DamagedFileError,
@@ -39,7 +40,7 @@ __all__ = ["Planner", "Repairer", "Step"]
 
 Action = Literal[
     "adopt", "restore", "set_aside", "forget", "index_vector", "write_views", "rebuild_vectors", "write_superblock",
-    "remove_scratch", "write_pending", "copy_journal",
+    "rebuild_text", "remove_scratch", "write_pending", "copy_journal",
 ]  # fmt: skip
 
 
@@ -71,6 +72,7 @@ _SENTENCES: Final[dict[Action, str]] = {
     "index_vector": "make the vector of {entity} agree with its embedding",
     "write_views": "write the memory index and the vector index anew",
     "rebuild_vectors": "rebuild the vector index from the entity files",
+    "rebuild_text": "remove the text index; it is built again when it is asked",
     "write_superblock": "write {path} anew",
     "remove_scratch": "remove {path}",
     "write_pending": "write {path}",
@@ -168,6 +170,7 @@ class Repairer:
             "index_vector": self._index_vector,
             "write_views": self._write_views,
             "rebuild_vectors": self._rebuild_vectors,
+            "rebuild_text": self._rebuild_text,
             "write_superblock": self._write_superblock,
             "remove_scratch": self._remove_scratch,
             "write_pending": self._write_pending,
@@ -353,6 +356,9 @@ class Repairer:
         self._state.index.snapshot_wanted = True
         self._checkpointer.wanted = True
 
+    def _rebuild_text(self, _: Step) -> None:
+        self._state.text.discard(StateSource(self._state))
+
     def _write_superblock(self, step: Step) -> None:
         stat = self._state.backend.stat(SUPERBLOCK)
         if stat is not None:
@@ -401,6 +407,7 @@ _ACTIONS: Final[dict[str, tuple[Action, ...]]] = {
     "vector_wrong": ("rebuild_vectors",),
     "index_damaged": ("write_views",),
     "vectors_damaged": ("write_views",),
+    "text_damaged": ("rebuild_text",),
     "superblock_damaged": ("write_superblock",),
     "scratch": ("remove_scratch",),
     "apply_pending": ("write_pending",),

@@ -73,8 +73,8 @@ CROSS JOIN member other ON other.assembly = mine.assembly AND other.place IN (mi
 WHERE other.memory <> e.id
 """
 _NEXT_TO_ALLOWED: Final = f"""
-SELECT pair.row, pair.id FROM ({_NEXT_TO}) AS pair CROSS JOIN entity USING (id)
-WHERE entity.kind = 1 AND entity.row IN (SELECT row FROM temp.allowed)
+SELECT pair.row, pair.id FROM ({_NEXT_TO}) AS pair
+WHERE (SELECT entity.row FROM entity WHERE entity.kind = 1 AND entity.id = pair.id) IN (SELECT row FROM temp.allowed)
 """
 # Steps of SQLite's machine between two looks at the deadline: well below a millisecond.
 _STEPS: Final = 10_000
@@ -317,7 +317,7 @@ class TextIndex:
         """The ids of the entities of `kind` that satisfy `condition`."""
         with self._guarded():
             self._fill_operands(condition)
-            sql = f"SELECT id FROM entity WHERE kind = ? AND {condition.sql}"
+            sql = f"SELECT id FROM entity WHERE +kind = ? AND {condition.sql}"
             return [i for (i,) in self._rows(sql, (_KIND_CODES[kind], *condition.values))]
 
     def count(self, kind: Kind, term: str, most: int) -> int:
@@ -344,7 +344,7 @@ class TextIndex:
         with self._guarded():
             self._fill_operands(condition)
             self._connection.execute("DELETE FROM temp.allowed")
-            sql = f"INSERT INTO temp.allowed SELECT row FROM entity WHERE kind = ? AND {condition.sql}"
+            sql = f"INSERT INTO temp.allowed SELECT row FROM entity WHERE +kind = ? AND {condition.sql}"
             return self._connection.execute(sql, (_KIND_CODES[kind], *condition.values)).rowcount
 
     def allowed_ids(self) -> list[str]:
