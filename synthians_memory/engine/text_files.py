@@ -82,14 +82,16 @@ class TextFiles:
         entries = {path: _lstat(os.path.join(self._root, path)) for path in _FILES}
         if not stat.S_ISDIR(folder.st_mode) or any(e and not stat.S_ISREG(e.st_mode) for e in entries.values()):
             return Found("unusable")
-        if entries[TEXT_FILE] is None:
+        file = entries[TEXT_FILE]
+        if file is None:
             return Found("fresh")
         journal = entries[TEXT_JOURNAL]
-        return self._judge(interrupted=journal is not None and journal.st_size > 0)
+        interrupted = journal is not None and journal.st_size > 0
+        return self._judge(file.st_size, interrupted=interrupted)
 
-    def _judge(self, *, interrupted: bool) -> Found:
+    def _judge(self, size: int, *, interrupted: bool) -> Found:
         header, seal = self._read(TEXT_FILE, 100), self._sealed()
-        if not header.startswith(_MAGIC):
+        if not header.startswith(_MAGIC) or not (interrupted or size == _stated_size(header)):
             return Found("damaged")
         if interrupted or seal is None or seal["counter"] != header[_COUNTER].hex():
             return Found("unsealed")
@@ -158,6 +160,12 @@ class TextFiles:
             return b""
         except OSError as error:
             raise disk_error(error, "read", path) from error
+
+
+def _stated_size(header: bytes) -> int:
+    """Bytes that the file should have, as its header says: pages times their size, where 1 stands for 65,536."""
+    page = int.from_bytes(header[16:18], "big")
+    return int.from_bytes(header[28:32], "big") * (65_536 if page == 1 else page)
 
 
 _SEAL_TYPES: Final = {"bytes": int, "sha256": str, "counter": str, "epoch": str, "sequence": int}
