@@ -33,6 +33,7 @@ from synthians_memory.errors import (
 from synthians_memory.layout import ENTITY_FOLDERS, Kind, entity_path
 from synthians_memory.models import Vector
 from synthians_memory.reports import Finding
+from synthians_memory.storage.backend import EntryStat
 from synthians_memory.storage.framing import packed_size
 from synthians_memory.times import from_micros, to_micros
 
@@ -369,11 +370,15 @@ class Committer:
         state = self._state
         try:
             self._require_folder(key[0])
-            self._set_foreign_aside(key, version, known, seen)
-            if version is None:
-                state.files.remove(*key)
-            else:
-                state.index.note_stat(key, version.hash, state.files.write(*key, version.data))
+            stat = self._write_new(key, version) if not known else None
+            if stat is None:
+                self._set_foreign_aside(key, version, known, seen)
+                if version is None:
+                    state.files.remove(*key)
+                else:
+                    stat = state.files.write(*key, version.data)
+            if version is not None and stat is not None:
+                state.index.note_stat(key, version.hash, stat)
         except DiskError as error:
             if version is not None:
                 known = known | {version.hash}
@@ -384,6 +389,10 @@ class Committer:
         if key in state.overlay.stuck:
             state.overlay.release(key)
         return True
+
+    def _write_new(self, key: Key, version: Version | None) -> EntryStat | None:
+        """Write the first version of an entity, where nothing has its name yet."""
+        return None if version is None else self._state.files.write_new(*key, version.data)
 
     def _require_folder(self, kind: Kind) -> None:
         if kind in self._state.vanished:

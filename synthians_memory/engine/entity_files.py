@@ -5,9 +5,10 @@ It is not the place that decides what is written; it keeps no entity in memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-from synthians_memory.errors import DiskError
+from synthians_memory.errors import DiskError, UsageError
 from synthians_memory.layout import ENTITY_FOLDERS, Kind, entity_path, scratch_path
 from synthians_memory.storage.backend import Backend, EntryStat, WritableFile
 
@@ -39,20 +40,38 @@ class EntityFiles:
         Raises:
             DiskError: the final name is as it was before, or (for a failing rename) may have changed whole.
         """
+        stat = self._write(kind, entity_id, data, self._replace)
+        if stat is None:
+            raise UsageError(f"a file of {entity_id!r} stood in the way of one that replaces it")
+        return stat
+
+    def write_new(self, kind: Kind, entity_id: str, data: bytes) -> EntryStat | None:
+        """As `write`, where nothing has the entity's name; None, with nothing done, where something has."""
+        return self._write(kind, entity_id, data, self._backend.rename_new)
+
+    def _write(self, kind: Kind, entity_id: str, data: bytes, rename: Callable[[str, str], bool]) -> EntryStat | None:
         self._token += 1
         scratch, path = scratch_path(ENTITY_FOLDERS[kind], str(self._token)), entity_path(kind, entity_id)
         file = self._create(scratch)
         try:
             file.write(data)
             stat = file.stat()
-            self._backend.replace(scratch, path)
+            renamed = rename(scratch, path)
         except DiskError:
             file.close()
             self._discard(scratch)
             raise
+        if not renamed:
+            file.close()
+            self._discard(scratch)
+            return None
         self._folders.add(kind)
         self._hold(file, path)
         return stat
+
+    def _replace(self, scratch: str, path: str) -> bool:
+        self._backend.replace(scratch, path)
+        return True
 
     def _create(self, path: str) -> WritableFile:
         try:

@@ -95,6 +95,9 @@ class Backend(Protocol):
     def replace(self, source: str, target: str) -> None:
         """Rename within the store; `target` is replaced in one step. Both are files or folders."""
 
+    def rename_new(self, source: str, target: str) -> bool:
+        """Rename a file within its folder; False, with nothing done, where anything has the name `target`."""
+
     def unlink(self, path: str) -> bool:
         """Remove a name that is no folder; False where nothing was there."""
 

@@ -21,7 +21,7 @@ from synthians_memory.storage.filesystem import syncfs_reports_errors
 from synthians_memory.storage.flock import FolderLock, lock_directory
 from synthians_memory.storage.folder import Folder, entry_stat, open_flags, open_folder, open_store
 from synthians_memory.storage.paths import split
-from synthians_memory.storage.syscalls import load_read_at_hand, load_syncfs
+from synthians_memory.storage.syscalls import load_read_at_hand, load_rename_new, load_syncfs
 
 if sys.platform == "win32":
     from synthians_memory.layout import scratch_path
@@ -70,6 +70,7 @@ class LocalBackend:
         # Its folder was found in place when it was created, so a rename that follows asks for that no more.
         self._created = ""
         self._locks: list[FolderLock] = []
+        self._rename_new = load_rename_new() if store.fd is not None else None
         self._read_at_hand = load_read_at_hand() if store.fd is not None else None
         # The kernel tells on this descriptor what failed since it was opened, so it is opened before any write.
         self._syncfs = load_syncfs() if store.fd is not None and syncfs_reports_errors(store.fd) else None
@@ -145,10 +146,7 @@ class LocalBackend:
         return _LocalFile(descriptor, path, self._files)
 
     def replace(self, source: str, target: str) -> None:
-        created, self._created = self._created, ""
-        old, old_name = self._find(source) if source == created else self._place(source, "rename")
-        if old is None:
-            raise _missing("rename", source)
+        old, old_name = self._source(source)
         new, new_name = self._find(target)
         if new is not old:
             new, new_name = self._place(target, "replace")
@@ -159,6 +157,30 @@ class LocalBackend:
         if source in self._folders or target in self._folders:
             self._forget(source)
             self._forget(target)
+
+    def rename_new(self, source: str, target: str) -> bool:
+        folder, old_name = self._source(source)
+        _, name = split(target)
+        try:
+            if self._rename_new is not None and folder.fd is not None:
+                return self._rename_new(folder.fd, old_name, folder.fd, name)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise disk_error(error, f"rename {source} to", target) from error
+            self._rename_new = None
+        # One writer: nobody but a stranger can make the name between the two calls.
+        if self.stat(target) is not None:
+            return False
+        self.replace(source, target)
+        return True
+
+    def _source(self, path: str) -> tuple[Folder, str]:
+        """Folder and name of what is to be renamed; the folder is in place."""
+        created, self._created = self._created, ""
+        folder, name = self._find(path) if path == created else self._place(path, "rename")
+        if folder is None:
+            raise _missing("rename", path)
+        return folder, name
 
     def unlink(self, path: str) -> bool:
         return self._remove(path, os.unlink)

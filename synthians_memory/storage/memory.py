@@ -146,6 +146,13 @@ class MemoryBackend:
             del old.entries[old_name]
             self._put(new, new_name, moved)
 
+    def rename_new(self, source: str, target: str) -> bool:
+        with self._medium.guard:
+            if self._lookup(target) is not None:
+                return False
+            self.replace(source, target)
+            return True
+
     def unlink(self, path: str) -> bool:
         with self._medium.guard:
             node = self._lookup(path)

@@ -87,6 +87,16 @@ class FaultyBackend:
         _check(source)
         self._perform("replace", target, lambda _: self._volume.replace(source, target))
 
+    def rename_new(self, source: str, target: str) -> bool:
+        _check(source)
+        return self._perform("replace", target, lambda _: self._rename_new(source, target))
+
+    def _rename_new(self, source: str, target: str) -> bool:
+        if self._volume.find(target) is not None:
+            return False
+        self._volume.replace(source, target)
+        return True
+
     def unlink(self, path: str) -> bool:
         return self._perform("unlink", path, lambda _: self._volume.unlink(path))
 
