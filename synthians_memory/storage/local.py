@@ -12,16 +12,18 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
-from synthians_memory.storage.backend import EntryStat, HeldLock, WritableFile
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
+from synthians_memory.storage.descriptors import pwrite, read_regular, require_regular, write_rest
 from synthians_memory.storage.filesystem import syncfs_reports_errors
 from synthians_memory.storage.flock import FolderLock, lock_directory
 from synthians_memory.storage.folder import Folder, entry_stat, open_flags, open_folder, open_store
 from synthians_memory.storage.paths import split
 from synthians_memory.storage.syscalls import load_read_at_hand, load_rename_new, load_syncfs
+from synthians_memory.storage.whole_files import discard, write_each
 
 if sys.platform == "win32":
     from synthians_memory.layout import scratch_path
@@ -93,7 +95,7 @@ class LocalBackend:
         except OSError as error:
             raise disk_error(error, "read", path) from error
         try:
-            return _read_regular(descriptor, offset, length)
+            return read_regular(descriptor, offset, length)
         except OSError as error:
             raise disk_error(error, "read", path) from error
         finally:
@@ -138,7 +140,7 @@ class LocalBackend:
         except OSError as error:
             raise disk_error(error, "open", path) from error
         try:
-            _require_regular(os.fstat(descriptor))
+            require_regular(os.fstat(descriptor))
             os.lseek(descriptor, 0, os.SEEK_END)
         except OSError as error:
             os.close(descriptor)
@@ -181,6 +183,31 @@ class LocalBackend:
         if folder is None:
             raise _missing("rename", path)
         return folder, name
+
+    def write_files(self, writes: Sequence[FileWrite]) -> list[EntryStat | DiskError | None]:
+        return write_each(self, writes, self._write_scratch)
+
+    def _write_scratch(self, path: str, data: bytes) -> EntryStat:
+        """As `write_scratch`, closed, in as few steps as possible."""
+        folder, name = self._place(path, "create")
+        try:
+            descriptor = os.open(folder.prefix + name, _CREATE_FLAGS, _FILE_MODE, dir_fd=folder.fd)
+        except FileExistsError:
+            self.unlink(path)
+            return self._write_scratch(path, data)
+        except OSError as error:
+            raise disk_error(error, "create", path) from error
+        self._created = path
+        try:
+            written = os.write(descriptor, data)
+            if written != len(data):
+                write_rest(data, written, lambda rest, done: os.write(descriptor, rest))
+            return entry_stat(os.fstat(descriptor))
+        except OSError as error:
+            discard(self, path)
+            raise disk_error(error, "write", path) from error
+        finally:
+            os.close(descriptor)
 
     def unlink(self, path: str) -> bool:
         return self._remove(path, os.unlink)
@@ -340,15 +367,15 @@ class _LocalFile:
         try:
             written = os.write(self._descriptor, data)
             if written != len(data) or isinstance(data, memoryview):
-                _write_rest(data, written, lambda rest, done: os.write(self._descriptor, rest))
+                write_rest(data, written, lambda rest, done: os.write(self._descriptor, rest))
         except OSError as error:
             raise disk_error(error, "write", self._path) from error
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         try:
-            written = _pwrite(self._descriptor, data, offset)
+            written = pwrite(self._descriptor, data, offset)
             if written != len(data) or isinstance(data, memoryview):
-                _write_rest(data, written, lambda rest, done: _pwrite(self._descriptor, rest, offset + done))
+                write_rest(data, written, lambda rest, done: pwrite(self._descriptor, rest, offset + done))
         except OSError as error:
             raise disk_error(error, "write", self._path) from error
 
@@ -407,43 +434,6 @@ def sync_directory(path: str) -> None:
             os.close(descriptor)
 
 
-def _read_regular(descriptor: int, offset: int, length: int | None) -> bytes:
-    """Bytes from `offset` up to what is the end now, at most `length`."""
-    status = os.fstat(descriptor)
-    _require_regular(status)
-    wanted = status.st_size - offset
-    if length is not None and length < wanted:
-        wanted = length
-    if wanted <= 0:
-        return b""
-    data = _pread(descriptor, wanted, offset)
-    if len(data) == wanted:
-        return data
-    pieces = [data]
-    while data and (wanted := wanted - len(data)):
-        offset += len(data)
-        data = _pread(descriptor, wanted, offset)
-        pieces.append(data)
-    return b"".join(pieces)
-
-
-def _require_regular(status: os.stat_result) -> None:
-    """Raise an OSError that maps to NotRegularFileError unless `status` is that of a regular file."""
-    if not stat.S_ISREG(status.st_mode):
-        number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.ENXIO
-        raise OSError(number, "not a regular file")
-
-
-def _write_rest(data: bytes | bytearray | memoryview, done: int, write: Callable[[memoryview, int], int]) -> None:
-    """Write the bytes of `data` behind the first `done`; `write` takes the rest and its offset in `data`."""
-    whole = memoryview(data).cast("B")
-    while done < len(whole):
-        step = write(whole[done:], done)
-        if step == 0:
-            raise OSError(errno.EIO, "the system writes no more bytes and gives no reason")
-        done += step
-
-
 def _make_root(location: str) -> None:
     """Make `location` and the directories above it where missing, from the top, each name durable before the next."""
     missing, present = [], location
@@ -500,22 +490,4 @@ def _rename_with_patience(
     os.replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
 
-def _pwrite_by_seek(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> int:
-    """os.pwrite, which Windows has not. Untested: the suite runs on Linux only."""
-    end = os.lseek(descriptor, 0, os.SEEK_CUR)
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    try:
-        return os.write(descriptor, data)
-    finally:
-        os.lseek(descriptor, end, os.SEEK_SET)
-
-
-def _pread_by_seek(descriptor: int, length: int, offset: int) -> bytes:
-    """os.pread, which Windows has not. Untested: the suite runs on Linux only."""
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    return os.read(descriptor, length)
-
-
 _rename = _rename_with_patience if sys.platform == "win32" else os.replace
-_pwrite: Callable[[int, bytes | bytearray | memoryview, int], int] = getattr(os, "pwrite", _pwrite_by_seek)
-_pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _pread_by_seek)

@@ -6,12 +6,13 @@ It is not a mock: between the faults it does what any back end does, and the sui
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from synthians_memory.errors import InvalidValueError, StoreClosedError
-from synthians_memory.storage.backend import EntryStat, HeldLock, WritableFile
+from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
 from synthians_memory.storage.paths import split
+from synthians_memory.storage.whole_files import write_each
 from synthians_memory.testing.faults import FaultyDisk
 from synthians_memory.testing.volume import refusal
 
@@ -96,6 +97,9 @@ class FaultyBackend:
             return False
         self._volume.replace(source, target)
         return True
+
+    def write_files(self, writes: Sequence[FileWrite]) -> list[EntryStat | DiskError | None]:
+        return write_each(self, writes)
 
     def unlink(self, path: str) -> bool:
         return self._perform("unlink", path, lambda _: self._volume.unlink(path))
