@@ -1,6 +1,6 @@
-"""Reading and writing open descriptors: whole regular files, and at an offset on every platform.
+"""What is the same for every open descriptor: reading a regular file whole, and writing the rest of a short write.
 
-It opens and closes nothing, and raises OSError as the system does.
+It opens, closes and changes nothing itself, and raises OSError as the system does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["pwrite", "read_regular", "require_regular", "write_rest"]
+__all__ = ["is_directory", "read_regular", "require_regular", "write_rest"]
 
 
 def read_regular(descriptor: int, offset: int, length: int | None) -> bytes:
@@ -41,6 +41,14 @@ def require_regular(status: os.stat_result) -> None:
         raise OSError(number, "not a regular file")
 
 
+def is_directory(path: str) -> bool:
+    """Whether it is one; unlike os.path.isdir it does not take a disk that cannot answer for a "no"."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def write_rest(data: bytes | bytearray | memoryview, done: int, write: Callable[[memoryview, int], int]) -> None:
     """Write the bytes of `data` behind the first `done`; `write` takes the rest and its offset in `data`."""
     whole = memoryview(data).cast("B")
@@ -51,16 +59,6 @@ def write_rest(data: bytes | bytearray | memoryview, done: int, write: Callable[
         done += step
 
 
-def _pwrite_by_seek(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> int:
-    """os.pwrite, which Windows has not. Untested: the suite runs on Linux only."""
-    end = os.lseek(descriptor, 0, os.SEEK_CUR)
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    try:
-        return os.write(descriptor, data)
-    finally:
-        os.lseek(descriptor, end, os.SEEK_SET)
-
-
 def _pread_by_seek(descriptor: int, length: int, offset: int) -> bytes:
     """os.pread, which Windows has not. Untested: the suite runs on Linux only."""
     os.lseek(descriptor, offset, os.SEEK_SET)
@@ -68,4 +66,3 @@ def _pread_by_seek(descriptor: int, length: int, offset: int) -> bytes:
 
 
 _pread: Final[Callable[[int, int, int], bytes]] = getattr(os, "pread", _pread_by_seek)
-pwrite: Final[Callable[[int, bytes | bytearray | memoryview, int], int]] = getattr(os, "pwrite", _pwrite_by_seek)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import stat
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from contextlib import suppress
 
 from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
 from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
-from synthians_memory.storage.descriptors import pwrite, read_regular, require_regular, write_rest
+from synthians_memory.storage.descriptors import is_directory, read_regular, require_regular, write_rest
 from synthians_memory.storage.filesystem import syncfs_reports_errors
 from synthians_memory.storage.flock import FolderLock, lock_directory
 from synthians_memory.storage.folder import Folder, entry_stat, open_flags, open_folder, open_store
@@ -373,9 +372,9 @@ class _LocalFile:
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         try:
-            written = pwrite(self._descriptor, data, offset)
+            written = _pwrite(self._descriptor, data, offset)
             if written != len(data) or isinstance(data, memoryview):
-                write_rest(data, written, lambda rest, done: pwrite(self._descriptor, rest, offset + done))
+                write_rest(data, written, lambda rest, done: _pwrite(self._descriptor, rest, offset + done))
         except OSError as error:
             raise disk_error(error, "write", self._path) from error
 
@@ -438,7 +437,7 @@ def _make_root(location: str) -> None:
     """Make `location` and the directories above it where missing, from the top, each name durable before the next."""
     missing, present = [], location
     try:
-        while not _is_directory(present):
+        while not is_directory(present):
             missing.append(present)
             present = os.path.dirname(present)
         for directory in reversed(missing):
@@ -451,14 +450,6 @@ def _make_root(location: str) -> None:
                 sync_directory(os.path.dirname(location))
     except OSError as error:
         raise disk_error(error, "make", location) from error
-
-
-def _is_directory(path: str) -> bool:
-    """Whether it is one; unlike os.path.isdir it does not take a disk that cannot answer for a "no"."""
-    try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
-    except FileNotFoundError:
-        return False
 
 
 def _missing(action: str, path: str) -> DiskError:
@@ -490,4 +481,15 @@ def _rename_with_patience(
     os.replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
 
+def _pwrite_by_seek(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> int:
+    """os.pwrite, which Windows has not. Untested: the suite runs on Linux only."""
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    try:
+        return os.write(descriptor, data)
+    finally:
+        os.lseek(descriptor, end, os.SEEK_SET)
+
+
 _rename = _rename_with_patience if sys.platform == "win32" else os.replace
+_pwrite: Callable[[int, bytes | bytearray | memoryview, int], int] = getattr(os, "pwrite", _pwrite_by_seek)
