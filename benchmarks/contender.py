@@ -29,7 +29,7 @@ class Contender(ABC):
 
     durability: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
-    note: ClassVar[str] = ""
+    note: str = ""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.folder = folder

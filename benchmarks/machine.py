@@ -57,8 +57,14 @@ def disk_megabytes(folder: Path) -> dict[str, float]:
     return {"disk_mb": round(blocks / 2**20, 1), "file_bytes_mb": round(size / 2**20, 1)}
 
 
-def forget_pages(folder: Path, *, drop_caches: bool) -> None:
-    """Put the files of a folder out of the page cache; with `drop_caches` all else of the machine as well."""
+def forget_pages(folder: Path, *, drop_caches: bool, written: bool) -> None:
+    """Put the files of a folder out of the page cache.
+
+    Args:
+        folder: of the store.
+        drop_caches: all else of the machine as well.
+        written: nothing was changed since the last time, so that every page is on the disk.
+    """
     if drop_caches:
         os.sync()
         DROP_CACHES.write_text("3\n")
@@ -66,7 +72,8 @@ def forget_pages(folder: Path, *, drop_caches: bool) -> None:
     for place, _, names in os.walk(folder):
         for name in names:
             descriptor = os.open(os.path.join(place, name), os.O_RDONLY)
-            os.fdatasync(descriptor)
+            if not written:
+                os.fdatasync(descriptor)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
 

@@ -46,7 +46,7 @@ def document(stage: Stage, facts: dict[str, Any]) -> dict[str, Any]:
 
 def markdown(stage: Stage, facts: dict[str, Any]) -> str:
     """The whole run as tables."""
-    parts = [_facts(facts), _contenders(stage.facts), _goals(judge(stage.figures))]
+    parts = [_facts(facts), _contenders(stage.facts), _goals(judge(stage.figures)), _overview(stage.figures)]
     parts += [_metric(stage.figures, metric) for metric in stage.figures.metrics()]
     parts += [_usage(stage.usage), _failures(stage.failures)]
     return "\n".join(part for part in parts if part)
@@ -93,6 +93,17 @@ def _goals(judged: Sequence[Judged]) -> str:
 def _verdict(judged: Judged) -> str:
     verdict = "met" if judged.met else "**not met**"
     return verdict if judged.sizes_fit else f"{verdict} (stated for another size)"
+
+
+def _overview(figures: Figures) -> str:
+    names = list(dict.fromkeys(figure.contender for figure in figures.found.values()))
+    rows = []
+    for metric in figures.metrics():
+        for size in sorted({figure.size for figure in figures.of(metric)}):
+            row = [figures.get(metric, name, size) for name in names]
+            unit = next(figure.unit for figure in row if figure)
+            rows.append([metric, unit, str(size), *("" if one is None else _number(one.median) for one in row)])
+    return _table("Medians", ["what", "unit", "memories", *names], rows)
 
 
 def _metric(figures: Figures, metric: str) -> str:

@@ -29,11 +29,12 @@ WORKLOADS: dict[str, Callable[[Stage], None]] = {
     "search": reads.search,
     "open": reads.open_store,
     "check": reads.check,
-    "update": writes.update,
-    "update-batch": writes.update_batch,
-    "delete": writes.delete,
     "lag": writes.lag,
     "growth": writes.growth,
+    # They free inodes, which makes creating files slower for everyone on the disk for some minutes.
+    "delete": writes.delete,
+    "update": writes.update,
+    "update-batch": writes.update_batch,
 }
 SCALES = {"standard": Scale(), "tiny": TINY}
 
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--scale", choices=SCALES, default="standard", help="tiny: only whether everything runs")
     found.add_argument("--blocks", type=int, help="turns of each contender")
     found.add_argument("--batch", type=int, help="memories in one batch and one import")
+    found.add_argument("--rest", type=float, default=0.0, help="seconds between two workloads")
     found.add_argument("--limit", type=float, default=1800.0, help="seconds that one command may take")
     found.add_argument("--drop-caches", action="store_true", help="cold loads: empty the machine's caches (needs root)")
     return found
@@ -70,8 +72,8 @@ def options_of(arguments: argparse.Namespace) -> Options:
     )
 
 
-def run(options: Options, workloads: Sequence[str]) -> tuple[Stage, dict[str, Any]]:
-    """Run the workloads one after the other; the report is written anew after each."""
+def run(options: Options, workloads: Sequence[str], rest: float = 0.0) -> tuple[Stage, dict[str, Any]]:
+    """Run the workloads one after the other, with `rest` seconds between; the report is written anew after each."""
     stage = Stage(options)
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,6 +83,7 @@ def run(options: Options, workloads: Sequence[str]) -> tuple[Stage, dict[str, An
         "scale": asdict(options.scale),
     }
     for name in workloads:
+        time.sleep(rest if name != workloads[0] else 0.0)
         start = time.perf_counter()
         WORKLOADS[name](stage)
         stage.say(f"{name}: done after {time.perf_counter() - start:.0f} s")
@@ -92,6 +95,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the command line asks for and print the tables."""
     parsed = parser().parse_args(arguments)
     options = options_of(parsed)
-    stage, facts = run(options, parsed.workload)
+    stage, facts = run(options, parsed.workload, parsed.rest)
     print(markdown(stage, facts))
     stage.say(f"JSON, tables and plot are in {options.folder}")

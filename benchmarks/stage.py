@@ -5,6 +5,7 @@ It measures nothing itself.
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -129,11 +130,11 @@ class Stage:
             shared: the workload only reads: it gets one store with others that do.
         """
         found: list[Cell] = []
-        for size in sizes:
-            for name in self.options.contenders if contenders is None else contenders:
-                if name in self.options.contenders and self.takes(name, size):
-                    found += self._cell(workload, name, size, shared=shared)
         try:
+            for size in sizes:
+                for name in self.options.contenders if contenders is None else contenders:
+                    if name in self.options.contenders and self.takes(name, size):
+                        found += self._cell(workload, name, size, shared=shared)
             yield found
         finally:
             for cell in found:
@@ -172,12 +173,11 @@ class Stage:
     ) -> dict[Cell, list[list[float]]]:
         """The samples of each cell by turns; one that fails is left out and named.
 
-        Who is first moves on with each turn, so that nobody always follows the same one.
+        Each turn has its own seeded order, so that nobody always follows the same one.
         """
         samples: dict[Cell, list[list[float]]] = {cell: [] for cell in cells}
         for turn in range(turns):
-            order = list(samples)
-            for cell in order[turn % len(order) :] + order[: turn % len(order)] if order else ():
+            for cell in random.Random(turn).sample(list(samples), len(samples)):
                 try:
                     samples[cell].append(list(ask(cell, turn)))
                 except ContenderError as error:

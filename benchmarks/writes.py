@@ -23,7 +23,10 @@ def save(stage: Stage) -> None:
     """Single durable saves, one after the other, into an empty store and into full ones."""
     with stage.cells("save", (0, *stage.options.sizes)) as cells:
         ready = _make(stage, "save", cells, stage.scale.blocks * stage.scale.block)
-        stage.measure("save", ready, stage.scale.blocks, _saving(stage), Metric("save"))
+        settled: dict[Cell, list[list[float]]] = {}
+        saving = _saving(stage, settled)
+        for cell in stage.measure("save", ready, stage.scale.blocks, saving, Metric("save")):
+            stage.figures.add("save, settled", cell.contender, cell.size, "µs", settled[cell], scale=1e6)
 
 
 def savers(stage: Stage) -> None:
@@ -137,7 +140,7 @@ def _measure_step(stage: Stage, cells: Sequence[Cell], step: int) -> list[Cell]:
         ]
 
     left = _make(stage, "growth", cells, turns * scale.block, prefix=f"at{step}")
-    left = stage.measure("growth", left, turns, _saving(stage), Metric("save while growing"))
+    left = stage.measure("growth", left, turns, _saving(stage, {}), Metric("save while growing"))
     if step:
         left = stage.measure("growth", left, turns, loading, Metric("load while growing"))
         stage.measure("growth", left, turns, searching, Metric("search while growing"))
@@ -163,9 +166,13 @@ def _make(
     return stage.ask_all(workload, cells, "make", name="new", prefix=prefix, first=0, count=count, seed=seed)
 
 
-def _saving(stage: Stage) -> Ask:
-    count, budget = stage.scale.block, stage.scale.budget
-    return lambda cell, _: cell.ask("save", name="new", count=count, budget=budget)["samples"]
+def _saving(stage: Stage, settled: dict[Cell, list[list[float]]]) -> Ask:
+    def ask(cell: Cell, _: int) -> list[float]:
+        answer = cell.ask("save", name="new", count=stage.scale.block, budget=stage.scale.budget)
+        settled.setdefault(cell, []).append([answer["settled"]])
+        return answer["samples"]
+
+    return ask
 
 
 def _savers_count(stage: Stage, cell: Cell) -> int:

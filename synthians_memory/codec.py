@@ -226,7 +226,7 @@ def _vector_json(vector: Vector | None) -> bytes:
     if vector is None:
         return b"null"
     text = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
-    if _DOUBLY_ROUNDED_TEXT not in text:
+    if text.rfind(_DOUBLY_ROUNDED_TEXT) < 0:
         return text
     exceptional = (vector.view("<u4") & 0x7FFFFFFF) == _DOUBLY_ROUNDED
     numbers = text[1:-1].split(b",")

@@ -11,10 +11,11 @@ from typing import Any, Literal, Self, get_args
 
 from synthians_memory.errors import InvalidTypeError, InvalidValueError
 
-__all__ = ["CheckLevel", "Durability", "Metric", "StoreConfig"]
+__all__ = ["CheckLevel", "Durability", "Metric", "StoreConfig", "WriteMode"]
 
 Metric = Literal["cosine", "ip", "l2"]
 Durability = Literal["commit", "interval"]
+WriteMode = Literal["through", "behind"]
 CheckLevel = Literal["off", "quick", "full"]
 
 _KIB = 1024
@@ -33,6 +34,10 @@ class StoreConfig:
             it is in the journal, forced to disk after flush_threshold changes or flush_interval seconds.
         flush_threshold: changes after which "interval" forces the journal to disk.
         flush_interval: seconds after which it does so.
+        write_mode: "through": the entity files are written before the acknowledgement. "behind": they follow
+            it, while the writer has nothing else to do, and `flush` waits for them; readers see no difference.
+        behind_seconds: how long a change may wait for its file before files go before further saves.
+        behind_bytes: bound of what waits for its file; a save that goes beyond it waits until files are written.
         index_backup_count: rotating copies of memory_index.json that are kept.
         backup_interval: seconds between two such copies.
         auto_repair: whether open mends what its check finds.
@@ -54,6 +59,9 @@ class StoreConfig:
     durability: Durability = "commit"
     flush_threshold: int = 20
     flush_interval: float = 1.0
+    write_mode: WriteMode = "through"
+    behind_seconds: float = 5.0
+    behind_bytes: int = 64 * _MIB
     index_backup_count: int = 3
     backup_interval: float = 3600.0
     auto_repair: bool = True
@@ -72,6 +80,7 @@ class StoreConfig:
         object.__setattr__(self, "storage_path", _path_text(self.storage_path))
         _check_choice("metric", self.metric, Metric)
         _check_choice("durability", self.durability, Durability)
+        _check_choice("write_mode", self.write_mode, WriteMode)
         _check_choice("startup_check", self.startup_check, CheckLevel)
         for name, least in _LEAST.items():
             _check_number(name, getattr(self, name), least)
@@ -100,6 +109,8 @@ _MOST_SECONDS = 1_000_000_000
 _LEAST: dict[str, int | float] = {
     "flush_threshold": 1,
     "flush_interval": 0.001,
+    "behind_seconds": 0.0,
+    "behind_bytes": 0,
     "index_backup_count": 0,
     "backup_interval": 0.0,
     "cache_bytes": 0,

@@ -93,6 +93,10 @@ _ESCAPED: Final = re.compile(r"(?:[a-z0-9._-]|%[0-9A-F]{2})+")
 _RESERVED: Final = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
 )
+# The file name of an id that stands for itself.
+_PLAIN_NAME: Final = re.compile(
+    rf"(?!(?:{'|'.join(sorted(_RESERVED))})\.)[a-z0-9_-][a-z0-9._-]{{0,{MAX_ID_BYTES - 1}}}\.json"
+)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STAMP: Final = "%Y%m%d_%H%M%S_%f"
 _INDEX_BACKUP: Final = re.compile(r"memory_index\.([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
@@ -166,11 +170,11 @@ def _escaped_name(entity_id: str, what: str) -> str:
 
 def id_of_file_name(name: str) -> str | None:
     """The id whose file is `name`, or None where no id gives that name."""
+    if _PLAIN_NAME.fullmatch(name):
+        return name[: -len(_SUFFIX)]
     stem = name.removesuffix(_SUFFIX)
     if stem == name or not _ESCAPED.fullmatch(stem):
         return None
-    if len(stem) <= MAX_ID_BYTES and _PLAIN.fullmatch(stem):
-        return stem if stem.split(".", 1)[0] not in _RESERVED else None
     try:
         entity_id = re.sub(rb"%([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), stem.encode()).decode("utf-8")
         return entity_id if file_name(entity_id) == name else None

@@ -46,8 +46,10 @@ class InThread:
     def end(self) -> None:
         try:
             self.ask("close")
-        except ContenderError as error:
-            assert "_store" in str(error)  # it never opened
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -16,11 +16,12 @@ from synthians_memory.errors import InvalidTypeError, InvalidValueError, Synthia
 
 NAMES = [field.name for field in dataclasses.fields(StoreConfig)]
 BYTES = [name for name in NAMES if name.endswith("_bytes")]
-SECONDS = [name for name in NAMES if name.endswith("_interval")]
+SECONDS = [name for name in NAMES if name.endswith(("_interval", "_seconds"))]
 FLAGS = ["auto_repair", "allow_network_filesystem"]
 CHOICES = {
     "metric": ["cosine", "ip", "l2"],
     "durability": ["commit", "interval"],
+    "write_mode": ["through", "behind"],
     "startup_check": ["off", "quick", "full"],
 }
 

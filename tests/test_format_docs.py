@@ -7,10 +7,12 @@ import json
 import re
 import struct
 import zlib
+from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import orjson
@@ -21,12 +23,21 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from synthians_memory import codec, layout
 from synthians_memory.codec import encode, inspect, line_of, parse_line, version_of
+from synthians_memory.config import Metric
+from synthians_memory.engine.faiss_index import new_index
+from synthians_memory.engine.quarantine import Quarantine
 from synthians_memory.engine.records import NO_HASH, Record, decode_record, encode_record
+from synthians_memory.engine.repair import Step
 from synthians_memory.engine.superblock import Superblock
+from synthians_memory.engine.vector_log import VectorChange, encode_group, log_header
+from synthians_memory.engine.view import Position
 from synthians_memory.layout import Kind
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.storage.framing import Frame, encode_frame, pack_records, scan, unpack_records
+from synthians_memory.storage.memory import Medium, MemoryBackend
 from synthians_memory.storage.segment import HEADER_BLOCK, SegmentHeader, segment_salt
+from synthians_memory.testing.clock import ManualClock
+from synthians_memory.times import to_micros
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "format.md").read_text(encoding="utf-8")
 KIND_OF_FOLDER: dict[str, Kind] = {folder: kind for kind, folder in layout.ENTITY_FOLDERS.items()}
@@ -53,7 +64,9 @@ ENTITY_FILES = {path.removeprefix("file="): text for path, text in blocks("json"
 
 @cache
 def schema(kind: Kind) -> dict[str, Any]:
-    return json.loads((files("synthians_memory") / "schemas" / f"{kind}.schema.json").read_text(encoding="utf-8"))
+    text = (files("synthians_memory") / "schemas" / f"{kind}.schema.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 @cache
@@ -127,7 +140,7 @@ def test_the_reserved_names_are_those_that_are_refused() -> None:
     assert documented is not None
     names = set(re.findall(r"`(\w+)`", documented[1]))
     for kind, own in (("memory", "memory_id"), ("assembly", "assembly_id")):
-        assert {name for name, rule in schema(kind)["properties"].items() if rule is False} == names - {own}  # type: ignore[arg-type]
+        assert {name for name, rule in schema(kind)["properties"].items() if rule is False} == names - {own}
     data = b'{"memory_id": "m", "content": "x", "%s": 1}'
     assert all(inspect("memory", "m", data % name.encode()).state == "damaged" for name in names)
 
@@ -139,7 +152,7 @@ def test_the_layout_names_every_path_of_the_store() -> None:
         for name, value in vars(layout).items()
         if name.isupper() and isinstance(value, str) and not name.startswith("_")
     ]
-    inside = {path for path in paths if not path.endswith(".next") and path != layout.REPAIR_PLAN}
+    inside = {path for path in paths if not path.endswith(".next")}
     assert {path.rpartition("/")[2] for path in inside} <= set(re.findall(r"[\w.]+", tree))
 
 
@@ -328,3 +341,62 @@ def test_a_record_body_is_laid_out_as_told() -> None:
     assert decode_record(body) == record
     removal = b"".join(encode_record(Record("memory", "m", None, 5, NO_HASH)))
     assert removal == bytes([1, 2, 1, 0]) + struct.pack("<IIq", 1, 0, 5) + bytes(32) + b"m"
+
+
+# The vector index
+
+
+def test_the_offsets_in_the_vector_index_follow_from_the_types() -> None:
+    rows = re.findall(r"^\| (\d+) \| .*\|$", section("vector_index/"), re.MULTILINE)
+    faiss = [struct.calcsize("<" + "4siq2qBiQ"[:stop]) for stop in (0, 2, 3, 4, 6, 7, 8, 9)]
+    record = [struct.calcsize("<" + "BHQ16s"[:stop]) for stop in (0, 1, 2, 3, 6)]
+    assert list(map(int, rows)) == faiss + record
+
+
+@pytest.mark.parametrize(("metric", "magic", "code"), [("cosine", b"IxFI", 0), ("ip", b"IxFI", 0), ("l2", b"IxF2", 1)])
+def test_a_faiss_file_is_laid_out_as_told(metric: Metric, magic: bytes, code: int) -> None:
+    rows = np.arange(6, dtype="<f4").reshape(2, 3)
+    index, pieces = new_index(3, metric), list[bytes]()
+    index.add(rows)
+    assert index.serialise(pieces.append)
+    head = struct.pack("<4siqqqBiQ", magic, 3, 2, 1_048_576, 1_048_576, 1, code, 6)
+    assert b"".join(pieces) == head + rows.tobytes()
+
+
+def test_vectors_log_is_laid_out_as_told() -> None:
+    row = np.array([1.5, -2.0], dtype="<f4")
+    changes = [
+        VectorChange(("memory", "ä"), 7, bytes(range(16)), row),
+        VectorChange(("assembly", "gone"), 0, b"", None),
+    ]
+    salt = zlib.crc32(b"vectors.log\0storeepoch")
+    (frame,) = scan(encode_group(changes, Position("epoch", 9), "store"), 0, salt).parts
+    assert isinstance(frame, Frame)
+    assert (frame.sequence, frame.wall_micros, frame.synced_through) == (9, 0, 0)
+    put = struct.pack("<BHQ", 1, 2, 7) + bytes(range(16)) + "ä".encode() + row.tobytes()
+    remove = struct.pack("<BHQ", 2, 4, 0) + bytes(16) + b"gone"
+    assert list(unpack_records(frame.payload)) == [put, remove]
+    (head,) = scan(log_header(Position("epoch", 9), "store"), 0, zlib.crc32(b"vectors.log\0store")).parts
+    assert isinstance(head, Frame)
+    found = b'{"log":"vectors","version":1,"store_id":"store","epoch":"epoch","snapshot":9}'
+    assert (head.sequence, list(unpack_records(head.payload))) == (0, [found])
+
+
+# Quarantine
+
+
+def test_the_plan_shown_is_one_and_its_actions_are_all_there_are() -> None:
+    data = blocks("json")["plan"].encode()
+    assert version_of(data) is not None
+    (step,) = json.loads(data)["steps"]
+    assert asdict(Step(**step)) == step
+    rows = re.findall(r"^\| `(\w+)` \| .*\|$", section("quarantine/").split("| `action` |", 1)[1], re.MULTILINE)
+    assert set(rows) == set(get_args(get_type_hints(Step)["action"]))
+
+
+def test_the_note_shown_is_one() -> None:
+    backend = MemoryBackend(Medium(clock=ManualClock()))
+    Quarantine(backend, ManualClock(to_micros(datetime(2026, 11, 20, 12, tzinfo=UTC)))).keep(
+        "memories/two.json", b"", "its content does not match its content_hash"
+    )
+    assert backend.read("quarantine/20261120_120000_000000/reason.json") == blocks("json")["note"].encode()

@@ -15,7 +15,7 @@ from benchmarks.records import Record, Vector
 
 
 class Store(BlockingContender):
-    durability = "as the library sets it: SQLite commits its log; the HNSW files are written later without a sync"
+    durability = "SQLite with a rollback journal, synced at each call; the HNSW files follow later"
     packages = ("chromadb",)
     note = "approximate search (HNSW); a batch goes in pieces of at most its own limit"
 

@@ -25,6 +25,8 @@ class Store(Contender):
         missing = settings.keys() - {field.name for field in fields(StoreConfig)}
         if missing:
             raise UnsupportedError(f"StoreConfig has no {', '.join(sorted(missing))}")
+        if settings.get("write_mode") == "behind":
+            self.note = "files follow the acknowledgement; the journal holds what they lack"
         self._store = MemoryPersistence(folder, embedding_dimension=DIMENSION, **settings)
 
     async def open(self) -> None:

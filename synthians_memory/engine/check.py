@@ -6,6 +6,7 @@ It is not repair: what it finds are values, and `repair` decides what to do abou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import filterfalse, islice
 from typing import Final, TypeVar
 
 import numpy as np
@@ -26,7 +27,7 @@ from synthians_memory.engine.journal_findings import (
 from synthians_memory.engine.obstacles import obstacle_findings
 from synthians_memory.engine.rebuild import vector_defects
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.rows import stat_of
+from synthians_memory.engine.rows import has_stat
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import load_superblock
 from synthians_memory.engine.text_source import StateSource
@@ -66,6 +67,8 @@ _View = MemoryIndex | VectorView
 Progress = Callable[[int, int], None]
 
 _KINDS: Final[tuple[Kind, ...]] = ("memory", "assembly")
+# Names looked at in one go: fewer turns between the disk and the index.
+_AT_ONCE: Final = 256
 _VECTOR_TOLERANCE: Final = 1e-6
 _MOST_ATTEMPTS: Final = 5
 
@@ -139,30 +142,33 @@ def _check_superblock(state: StoreState) -> Iterator[Finding]:
 
 
 def _check_folder(state: StoreState, kind: Kind, steps: _Steps, *, full: bool) -> list[Finding]:
-    present: dict[str, EntryStat] = {}
-    foreign: list[str] = []
-    scratch: list[Finding] = []
-    for name, stat in state.backend.scan(ENTITY_FOLDERS[kind]):
-        entity_id = id_of_file_name(name)
-        if entity_id is not None:
-            present[entity_id] = stat
-        elif _is_left_behind(state, name, stat):
-            scratch.append(_scratch(ENTITY_FOLDERS[kind], name))
-        elif not is_scratch(name):
-            foreign.append(name)
-    suspects = [i for i, stat in present.items() if full or not _as_seen(state, (kind, i), stat)]
-    suspects += [i for i in state.index.rows[kind].copy() if i not in present]
+    suspects, others = _look_over(state, kind, full=full)
     checked = (check_entity(state, (kind, i)) for i in steps.each(sorted(suspects)))
     findings = [finding for finding in checked if finding is not None]
-    for name in sorted(foreign):
+    for name in sorted(name for name, _ in others if not is_scratch(name)):
         path = f"{ENTITY_FOLDERS[kind]}/{name}"
         findings.append(Finding("foreign_name", f"{path} is the file of no entity", path))
-    return findings + scratch
+    left_behind = (name for name, stat in others if _is_left_behind(state, name, stat))
+    return [*findings, *(_scratch(ENTITY_FOLDERS[kind], name) for name in left_behind)]
 
 
-def _as_seen(state: StoreState, key: Key, stat: EntryStat) -> bool:
-    packed = state.index.rows[key[0]].get(key[1])
-    return packed is not None and stat.kind == "file" and stat_of(packed) == (stat.size, stat.mtime_ns)
+def _look_over(state: StoreState, kind: Kind, *, full: bool) -> tuple[list[str], list[tuple[str, EntryStat]]]:
+    """The entities whose files must be read, all of them for a full check, and what is there beside such files."""
+    rows = state.index.rows[kind]
+    suspects: list[str] = []
+    others: list[tuple[str, EntryStat]] = []
+    present: set[str | None] = set()
+    scan = state.backend.scan(ENTITY_FOLDERS[kind])
+    while part := list(islice(scan, _AT_ONCE)):
+        ids = [id_of_file_name(name) for name, _ in part]
+        for entity_id, entry, packed in zip(ids, part, map(rows.get, ids), strict=True):  # type: ignore[arg-type]
+            if entity_id is None:
+                others.append(entry)
+            elif full or packed is None or not has_stat(packed, entry[1]):
+                suspects.append(entity_id)
+        present.update(ids)
+    suspects += filterfalse(present.__contains__, rows.copy())
+    return suspects, others
 
 
 def check_entity(state: StoreState, key: Key) -> Finding | None:

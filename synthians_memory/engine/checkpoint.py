@@ -65,7 +65,7 @@ class Checkpointer:
         """Close the interval; False where nothing changed since the last checkpoint."""
         journal = self._journal()
         self._committer.force()
-        self._committer.retry_stuck()
+        self._committer.applier.retry_stuck()
         if not self._needed(journal):
             return False
         self._target = journal.synced_through

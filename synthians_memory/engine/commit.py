@@ -3,7 +3,9 @@
 It is not the thread that calls it (`writer`), and it makes nothing but the journal durable (`checkpoint`).
 
     validate and encode (at the call) -> expected_updated_at, stamp -> journal, one sync for the group
-    -> overlay and views in memory -> entity files -> acknowledge
+    -> overlay and views in memory -> entity files (`apply`) -> acknowledge
+
+In write mode "behind" the last two change places.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
-from synthians_memory.codec import Draft, Version, inspect, unseal
-from synthians_memory.engine.overlay import Stuck
+from synthians_memory.codec import Draft, Version
+from synthians_memory.engine.apply import Applier
+from synthians_memory.engine.overlay import Layer
 from synthians_memory.engine.records import NO_HASH, Key, Record, encode_record, record_size
-from synthians_memory.engine.rows import hash_of, stat_of, updated_of
+from synthians_memory.engine.rows import hash_of, updated_of
 from synthians_memory.engine.state import Cached, StoreState
 from synthians_memory.engine.view import Change, describe
 from synthians_memory.errors import (
@@ -30,9 +33,8 @@ from synthians_memory.errors import (
     ReadOnlyError,
     SynthiansMemoryError,
 )
-from synthians_memory.layout import ENTITY_FOLDERS, Kind, entity_path
+from synthians_memory.layout import Kind
 from synthians_memory.models import Vector
-from synthians_memory.reports import Finding
 from synthians_memory.storage.framing import packed_size
 from synthians_memory.times import from_micros, to_micros
 
@@ -104,27 +106,12 @@ class _Stored(NamedTuple):
     hash: bytes
 
 
-class _Before(NamedTuple):
-    """What an entity's file may hold until its latest change is applied.
-
-    Attributes:
-        hashes: content hashes of acknowledged versions; they are not foreign.
-        stat: size and mtime_ns of the file when it was last seen to hold the first of them.
-    """
-
-    hashes: set[bytes]
-    stat: tuple[int, int] | None
-
-
-_NOTHING_BEFORE: Final = _Before(set(), None)
-
-
 class _Prepared(NamedTuple):
     """A batch as it goes to the journal: its records, and the state it leaves."""
 
     batch: Batch
     records: list[Record]
-    layer: dict[Key, Version | None]
+    layer: Layer
 
 
 class Committer:
@@ -132,17 +119,19 @@ class Committer:
 
     def __init__(self, state: StoreState) -> None:
         self._state = state
-        self._unapplied: list[dict[Key, Version | None]] = []
-        self._before: dict[Key, _Before] = {}
+        self.applier = Applier(state)
         self.unforced = 0
-        # The computed hash of a file that is being adopted: the version it holds is not foreign.
-        self.adopting: bytes | None = None
 
     def commit(self, batches: Sequence[Batch]) -> None:
         """Commit a group; afterwards each batch has its outcomes or its error.
 
-        With durability "commit" every acknowledged batch is durable and in its files, or stuck in the
-        overlay. With "interval" it is in the journal, and `force` does the rest.
+        With durability "commit" every acknowledged batch is durable. Write mode "through": it is in its files
+        as well, or stuck in the overlay; "behind": changes of up to behind_bytes wait for their files.
+        With "interval" it is in the journal, and the rest follows at `end_interval`.
+
+        Raises:
+            JournalFailedError: with "interval", the sync failed; the batches stay visible, and may be lost at
+                a crash.
         """
         prepared = self._prepare(batches)
         written = self._append(prepared)
@@ -151,7 +140,21 @@ class Committer:
             return
         self._publish(written)
         if durable or self.unforced >= self._state.config.flush_threshold:
-            self.force()
+            self.end_interval()
+        elif self._state.config.write_mode == "behind":
+            self._keep_bound()
+
+    def end_interval(self) -> None:
+        """Make everything acknowledged durable in the journal, and write the files that may not wait.
+
+        Raises:
+            JournalFailedError: as `force`.
+        """
+        self._sync_journal()
+        if self._state.config.write_mode == "through":
+            self.applier.write(self.applier.waiting)
+        else:
+            self._keep_bound()
 
     def force(self) -> None:
         """Make everything acknowledged durable in the journal and write its files.
@@ -159,6 +162,25 @@ class Committer:
         Raises:
             JournalFailedError: the sync failed; what it covered stays visible, and may be lost at a crash.
         """
+        self._sync_journal()
+        self.applier.write(self.applier.waiting)
+
+    @property
+    def ready(self) -> int:
+        """Entities with a change that waits for its file, and is durable in the journal."""
+        return 0 if self.unforced else self.applier.waiting
+
+    def write_files(self, most: int) -> int:
+        """Write the files of up to `most` changes that are `ready`, the oldest first; returns how many."""
+        return self.applier.write(min(most, self.ready))
+
+    def _keep_bound(self) -> None:
+        """Write files until no more than behind_bytes wait: whoever adds to them is acknowledged after that."""
+        while self._state.overlay.waiting_bytes > self._state.config.behind_bytes:
+            self._sync_journal()
+            self.applier.write(1)
+
+    def _sync_journal(self) -> None:
         journal = self._state.journal
         if journal is None:
             return
@@ -168,12 +190,21 @@ class Committer:
             self.note_journal_failure()
             raise
         self.unforced = 0
-        for layer in self._unapplied:
-            self._apply_files(layer)
-            self._state.overlay.settle(layer)
-        self._unapplied = []
-        # Only now: a file may hold what an earlier one of these layers put there.
-        self._before = {}
+
+    def append_stuck_again(self) -> None:
+        """Give what is still stuck a new sequence, durably, so that the old one may be dropped.
+
+        Raises:
+            DiskError: that failed; the old sequence must not be passed.
+        """
+        journal = self._state.journal
+        if not self._state.overlay.stuck or journal is None:
+            return
+        frames = [[encode_record(record) for record in records] for records in self.applier.records_again()]
+        while frames:
+            # What finds no room is tried once more, for the error that says why.
+            frames = frames[len(journal.append(frames)) :]
+        journal.sync()
 
     # Preparing
 
@@ -255,7 +286,16 @@ class Committer:
                 self._append_alone(one)
             one.batch.error = one.batch.error or (None if one.batch.deletes_only else failed)
             failed = failed or one.batch.error
+        if failed is not None:
+            self._refuse_misled([p for p in prepared if not p.records], failed)
         return [p for p in prepared if p.batch.error is None]
+
+    def _refuse_misled(self, unrecorded: list[_Prepared], error: SynthiansMemoryError) -> None:
+        """Refuse what had nothing to record because of what earlier batches of the group would have done."""
+        lost = self.note_journal_failure()
+        for one in unrecorded:
+            if lost or any(self._state.index.hash(o.key) is not None for o in one.batch.operations):
+                one.batch.error = error
 
     def _append_together(self, todo: list[_Prepared]) -> int:
         """How many of the batches were written, from the first on."""
@@ -305,34 +345,21 @@ class Committer:
     # Becoming visible
 
     def _publish(self, written: list[_Prepared]) -> None:
-        layer: dict[Key, Version | None] = {}
+        layer: Layer = {}
         for prepared in written:
             layer.update(prepared.layer)
             self.unforced += len(prepared.records)
         if not layer:
             return
-        self._remember_before(layer)
-        self._state.overlay.publish(layer)
+        self.applier.publish(layer)
         changes = [describe(version) if version else Change(key, None) for key, version in layer.items()]
         self._state.index.apply(changes)
         self._state.vectors.apply(changes)
         self._state.text.note(changes, self._state.journal.last_sequence if self._state.journal else 0)
         self._fill_cache(layer)
-        self._unapplied.append(layer)
         self._state.counters.groups += 1
 
-    def _remember_before(self, layer: dict[Key, Version | None]) -> None:
-        for key in layer:
-            row = self._state.index.packed(key)
-            if row is None and self.adopting is None:
-                continue
-            before = self._before.setdefault(key, _Before(set(), stat_of(row) if row else None))
-            if row is not None:
-                before.hashes.add(hash_of(row))
-            if self.adopting is not None:
-                before.hashes.add(self.adopting)
-
-    def _fill_cache(self, layer: dict[Key, Version | None]) -> None:
+    def _fill_cache(self, layer: Layer) -> None:
         for key, version in layer.items():
             if version is None:
                 self._state.cache.discard(key)
@@ -342,114 +369,6 @@ class Committer:
                     key, Cached(version.hash, version.entity, version.updated_micros), len(version.data)
                 )
                 self._state.counters.saves += 1
-
-    # Reaching the files
-
-    def _apply_files(self, layer: dict[Key, Version | None]) -> None:
-        for key, version in layer.items():
-            before = self._before.get(key, _NOTHING_BEFORE)
-            stuck = self._state.overlay.stuck.get(key)
-            known = before.hashes | stuck.known if stuck else before.hashes
-            self.apply_file(key, version, frozenset(known), before.stat)
-
-    def apply_file(
-        self, key: Key, version: Version | None, known: frozenset[bytes], seen: tuple[int, int] | None = None
-    ) -> bool:
-        """Write or remove the file of one entity; what fails is kept in the overlay and reported.
-
-        Args:
-            key: whose.
-            version: what the file shall hold; None for none.
-            known: content hashes that the present file may have without being foreign.
-            seen: size and mtime_ns of the present file when it last held one of them.
-
-        Returns:
-            Whether it succeeded.
-        """
-        state = self._state
-        try:
-            self._require_folder(key[0])
-            self._set_foreign_aside(key, version, known, seen)
-            if version is None:
-                state.files.remove(*key)
-            else:
-                state.index.note_stat(key, version.hash, state.files.write(*key, version.data))
-        except DiskError as error:
-            if version is not None:
-                known = known | {version.hash}
-            state.overlay.hold(key, Stuck(version, known, error))
-            state.counters.apply_failures += 1
-            state.last_error = str(error)
-            return False
-        if key in state.overlay.stuck:
-            state.overlay.release(key)
-        return True
-
-    def _require_folder(self, kind: Kind) -> None:
-        if kind in self._state.vanished:
-            path = ENTITY_FOLDERS[kind]
-            raise DiskError(f"{path} has lost all its files", path=path, hint="Put it back, or run `repair`.")
-
-    def _set_foreign_aside(
-        self, key: Key, version: Version | None, known: frozenset[bytes], seen: tuple[int, int] | None
-    ) -> None:
-        path = entity_path(*key)
-        stat = self._state.backend.stat(path)
-        if stat is None:
-            return
-        if stat.kind != "file":
-            self._quarantine(key, path, "something that is no regular file stood in the place of an entity file")
-            return
-        data = None if seen == (stat.size, stat.mtime_ns) else self._state.backend.read(path)
-        if data is None:
-            return
-        computed = unseal(data)[1]
-        if computed in known or (version is not None and computed == version.hash):
-            return
-        if inspect(*key, data).entity is not None:
-            self._quarantine(key, path, "a version written outside stood where an acknowledged one was written")
-
-    def _quarantine(self, key: Key, path: str, reason: str) -> None:
-        target = self._state.set_aside(path, reason)
-        self._state.counters.conflicts += 1
-        self._state.notes.append(Finding("conflict", f"{reason}; it is kept as {target}", path, *key))
-
-    def retry_stuck(self) -> None:
-        """Try again to apply what could not be written."""
-        for key, stuck in self._state.overlay.pending():
-            self.apply_file(key, stuck.version, stuck.known)
-
-    def append_stuck_again(self) -> None:
-        """Give what is still stuck a new sequence, durably, so that the old one may be dropped.
-
-        Raises:
-            DiskError: that failed; the old sequence must not be passed.
-        """
-        stuck = self._state.overlay.pending()
-        journal = self._state.journal
-        if not stuck or journal is None:
-            return
-        frames = [[encode_record(record) for record in self._records_of(key, held)] for key, held in stuck]
-        while frames:
-            # What finds no room is tried once more, for the error that says why.
-            frames = frames[len(journal.append(frames)) :]
-        journal.sync()
-
-    def _records_of(self, key: Key, stuck: Stuck) -> list[Record]:
-        """The stuck change, once for each version that its file may hold meanwhile: recovery is to know them all."""
-        now = self._state.clock.micros()
-        data = None if stuck.version is None else stuck.version.data
-        updated = now if stuck.version is None else stuck.version.updated_micros
-        return [Record(*key, data, updated, predecessor) for predecessor in self._predecessors(key, stuck)]
-
-    def _predecessors(self, key: Key, stuck: Stuck) -> list[bytes]:
-        try:
-            self._require_folder(key[0])
-            data = self._state.backend.read(entity_path(*key))
-        except DiskError:
-            return sorted(stuck.known) or [NO_HASH]
-        present = NO_HASH if data is None else unseal(data)[1]
-        return [present if present in stuck.known else NO_HASH]
 
 
 def _fail_all(prepared: Iterable[_Prepared], error: SynthiansMemoryError) -> None:

@@ -5,11 +5,13 @@ It is not the place that decides what is written; it keeps no entity in memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from synthians_memory.errors import DiskError
+from synthians_memory.errors import DiskError, UsageError
 from synthians_memory.layout import ENTITY_FOLDERS, Kind, entity_path, scratch_path
-from synthians_memory.storage.backend import Backend, EntryStat, WritableFile
+from synthians_memory.storage.backend import Backend, EntryStat, FileWrite, WritableFile
+from synthians_memory.storage.whole_files import discard, write_scratch
 
 __all__ = ["EntityFiles"]
 
@@ -39,36 +41,61 @@ class EntityFiles:
         Raises:
             DiskError: the final name is as it was before, or (for a failing rename) may have changed whole.
         """
-        self._token += 1
-        scratch, path = scratch_path(ENTITY_FOLDERS[kind], str(self._token)), entity_path(kind, entity_id)
-        file = self._create(scratch)
+        stat = self._write(kind, entity_id, data, self._replace)
+        if stat is None:
+            raise UsageError(f"a file of {entity_id!r} stood in the way of one that replaces it")
+        return stat
+
+    def write_new(self, kind: Kind, entity_id: str, data: bytes) -> EntryStat | None:
+        """As `write`, where nothing has the entity's name; None, with nothing done, where something has."""
+        return self._write(kind, entity_id, data, self._backend.rename_new)
+
+    def _write(self, kind: Kind, entity_id: str, data: bytes, rename: Callable[[str, str], bool]) -> EntryStat | None:
+        scratch, path = self._scratch(kind), entity_path(kind, entity_id)
+        file, stat = write_scratch(self._backend, scratch, data)
         try:
-            file.write(data)
-            stat = file.stat()
-            self._backend.replace(scratch, path)
+            renamed = rename(scratch, path)
         except DiskError:
             file.close()
-            self._discard(scratch)
+            discard(self._backend, scratch)
             raise
+        if not renamed:
+            file.close()
+            discard(self._backend, scratch)
+            return None
         self._folders.add(kind)
         self._hold(file, path)
         return stat
 
-    def _create(self, path: str) -> WritableFile:
-        try:
-            return self._backend.create(path)
-        except DiskError:
-            # A scratch file of an earlier life may have the name; it belongs to nobody.
-            if not self._backend.unlink(path):
-                raise
-            return self._backend.create(path)
+    def _scratch(self, kind: Kind) -> str:
+        self._token += 1
+        return scratch_path(ENTITY_FOLDERS[kind], str(self._token))
 
-    def _discard(self, path: str) -> None:
-        try:
-            self._backend.unlink(path)
-        except DiskError:
-            # The write has failed already and is reported; a scratch file left behind is harmless.
-            return
+    def write_many(
+        self, kind: Kind, files: Sequence[tuple[str, bytes, tuple[int, int] | None]]
+    ) -> list[EntryStat | DiskError | None]:
+        """Put many files under their final names, each in one step; not durable yet.
+
+        Args:
+            kind: of all of them.
+            files: for each the id, the data, and size and mtime_ns of the file it replaces (None: of none).
+
+        Returns:
+            As `Backend.write_files`.
+        """
+        paths = [entity_path(kind, entity_id) for entity_id, _, _ in files]
+        writes = [
+            FileWrite(self._scratch(kind), path, data, seen) for path, (_, data, seen) in zip(paths, files, strict=True)
+        ]
+        outcomes = self._backend.write_files(writes)
+        self._folders.add(kind)
+        self._hold_none()
+        self._unheld += paths
+        return outcomes
+
+    def _replace(self, scratch: str, path: str) -> bool:
+        self._backend.replace(scratch, path)
+        return True
 
     def _hold(self, file: WritableFile, path: str) -> None:
         if self._unheld:
@@ -81,6 +108,9 @@ class EntityFiles:
         self._held[path] = file
         if len(self._held) <= _HELD:
             return
+        self._hold_none()
+
+    def _hold_none(self) -> None:
         # `sync_filesystem` covers what is closed, so none of an interval that needs it stays open.
         for held in self._held.values():
             held.close()
@@ -105,10 +135,9 @@ class EntityFiles:
             DiskError: the name may be there, with an empty file.
         """
         if not self.remove(kind, entity_id):
-            self._token += 1
-            path = scratch_path(ENTITY_FOLDERS[kind], str(self._token))
-            self._create(path).close()
-            self._backend.replace(path, entity_path(kind, entity_id))
+            scratch = self._scratch(kind)
+            write_scratch(self._backend, scratch, b"")[0].close()
+            self._backend.replace(scratch, entity_path(kind, entity_id))
             self._backend.unlink(entity_path(kind, entity_id))
 
     def begin_interval(self) -> IntervalFiles:

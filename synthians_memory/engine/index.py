@@ -5,6 +5,8 @@ It is not a cache of entities; it is a derived view, and rebuilt from the files 
 
 from __future__ import annotations
 
+import itertools
+import operator
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +17,8 @@ import orjson
 from synthians_memory.codec import seal_pieces, unseal
 from synthians_memory.engine.documents import read_file, write_whole
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.rows import Row, hash_of, pack_change, row_from_json, row_json, unpack, with_stat
+from synthians_memory.engine.rows import Row, hash_of, pack_change, row_json, rows_from_json, unpack, with_stat
+from synthians_memory.engine.sections import Members, read_sections
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.engine.view_log import ViewLog
 from synthians_memory.layout import FORMAT_VERSION, INDEX, INDEX_LOG, Kind
@@ -27,10 +30,14 @@ __all__ = ["MemoryIndex", "Rows"]
 Rows = dict[Kind, dict[str, bytes]]
 
 _MEMBERS: Final[dict[Kind, str]] = {"memory": "memories", "assembly": "assemblies"}
+_KINDS: Final[dict[str, Kind]] = {member: kind for kind, member in _MEMBERS.items()}
 # A snapshot is rewritten when the log has outgrown this share of it, and always while it is small.
 _LOG_SHARE: Final = 0.5
 _SMALL: Final = 256 * 1024
 _ROWS_A_PIECE: Final = 500
+# Some 350 lines are read at once.
+_PIECE: Final = 128 * 1024
+_LINES_A_PIECE: Final = 300
 
 
 class MemoryIndex:
@@ -194,10 +201,7 @@ class MemoryIndex:
         if claimed != computed:
             return f"{INDEX} does not match its content_hash"
         try:
-            found = orjson.loads(data)
-            for kind, member in _MEMBERS.items():
-                self.rows[kind] = {i: row_from_json(kind, row) for i, row in found[member].items()}
-            self.position = Position(str(found["metadata"]["epoch"]), int(found["metadata"]["sequence"]))
+            self.rows, self.position = read_sections(data, list(_KINDS), _rows_of, _PIECE)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             self.rows = {"memory": {}, "assembly": {}}
             return f"{INDEX} is no memory index: {error}"
@@ -235,19 +239,22 @@ class MemoryIndex:
             if position.epoch != snapshot.epoch:
                 break
             if position.sequence > snapshot.sequence:
-                for row in group:
-                    self._apply_line(row)
+                for start in range(0, len(group), _LINES_A_PIECE):
+                    self._apply_lines(group[start : start + _LINES_A_PIECE])
                 self.position = position
             group, committed = [], size
         return committed
 
-    def _apply_line(self, line: bytes) -> None:
-        found = orjson.loads(line)
-        if "remove" in found:
-            self.rows[found["remove"]].pop(found["id"], None)
-        else:
-            kind: Kind = found["put"]
-            self.rows[kind][found["id"]] = row_from_json(kind, found["row"])
+    def _apply_lines(self, lines: list[bytes]) -> None:
+        changes = orjson.loads(b"[%b]" % b",".join(lines))
+        for kind, run in itertools.groupby(changes, key=operator.methodcaller("get", "put")):
+            part = list(run)
+            if kind is None:
+                for change in part:
+                    self.rows[change["remove"]].pop(change["id"], None)
+            else:
+                rows = rows_from_json(kind, [change["row"] for change in part])
+                self.rows[kind].update(zip((change["id"] for change in part), rows, strict=True))
 
     @staticmethod
     def read_facts(backend: Backend) -> dict[str, Any] | None:
@@ -268,6 +275,18 @@ class MemoryIndex:
     def close(self) -> None:
         """Release the log's descriptor."""
         self._log.close()
+
+
+def _rows_of(members: Iterator[Members]) -> tuple[Rows, Position]:
+    rows: Rows = {"memory": {}, "assembly": {}}
+    rest: dict[str, Any] = {}
+    for name, found in members:
+        if name:
+            kind = _KINDS[name]
+            rows[kind].update(zip(found, rows_from_json(kind, found.values()), strict=True))
+        else:
+            rest = found
+    return rows, Position(str(rest["metadata"]["epoch"]), int(rest["metadata"]["sequence"]))
 
 
 def _snapshot_pieces(rows: Rows, position: Position, facts: dict[str, Any], now: int) -> Iterator[bytes]:

@@ -5,15 +5,18 @@ It is not recovery: it is told what to rebuild, and changes no entity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import repeat
 from typing import Final
+
+import numpy as np
 
 from synthians_memory.codec import inspect, sealed_version
 from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.foreign_files import inspect_for
 from synthians_memory.engine.index import Rows
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.rows import embedding_hash_of, pack_change, stat_of
+from synthians_memory.engine.rows import NO_VECTOR, embedding_hash_of, embedding_hashes_of, has_stat, pack_change
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.view import Change, describe
 from synthians_memory.layout import ENTITY_FOLDERS, Kind, entity_path, id_of_file_name
@@ -55,7 +58,7 @@ def rebuild_index(state: StoreState) -> list[Key]:
                 index.put_row((kind, entity_id), packed)
         for entity_id, stat in entity_files(backend, kind):
             hinted = hint[kind].get(entity_id)
-            known = hinted is not None and stat_of(hinted) == (stat.size, stat.mtime_ns)
+            known = hinted is not None and has_stat(hinted, stat)
             row = hinted if known else _read_row(state, (kind, entity_id), stat)
             if row is not None:
                 index.put_row((kind, entity_id), row)
@@ -75,14 +78,29 @@ def vector_defects(state: StoreState) -> Iterator[tuple[str, Key]]:
     """Every entity whose vector is missing, stale or orphaned: (finding code, key)."""
     for kind in _KINDS:
         present = state.vectors.hashes(kind)
-        for entity_id, packed in state.index.rows[kind].copy().items():
-            wanted = embedding_hash_of(packed)
-            found = present.pop(entity_id, None)
-            if wanted != found:
-                code = "vector_missing" if found is None else "vector_stale" if wanted else "vector_orphan"
+        rows = state.index.rows[kind].copy()
+        if not _agree(rows, present):
+            for code, entity_id in _differences(rows, present):
                 yield code, (kind, entity_id)
-        for entity_id in present:
-            yield "vector_orphan", (kind, entity_id)
+
+
+def _agree(rows: Mapping[str, bytes], present: Mapping[str, bytes]) -> bool:
+    """Whether the same ids have vectors of the same hashes; all of them compared in one step."""
+    in_order = list(present) == list(rows)
+    found = b"".join(present.values() if in_order else map(present.get, rows, repeat(NO_VECTOR)))
+    wanted = embedding_hashes_of(rows.values())
+    # The number tells of vectors whose ids have no row, or a row without a vector.
+    return found == wanted.tobytes() and len(present) == np.count_nonzero(wanted.any(axis=1))
+
+
+def _differences(rows: Mapping[str, bytes], present: dict[str, bytes]) -> Iterator[tuple[str, str]]:
+    for entity_id, packed in rows.items():
+        wanted = embedding_hash_of(packed)
+        found = present.pop(entity_id, None)
+        if wanted != found:
+            yield "vector_missing" if found is None else "vector_stale" if wanted else "vector_orphan", entity_id
+    for entity_id in present:
+        yield "vector_orphan", entity_id
 
 
 def vector_change(state: StoreState, key: Key) -> Change | None:

@@ -71,6 +71,7 @@ class Pool:
         vectors: similarity.
         floor: the similarity that counts nothing.
         allowed: whom the filter selects; None without one, or where no vector asks for it.
+        now: microseconds since 1970, to which recency is measured.
     """
 
     texts: dict[str, float] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Pool:
     vectors: dict[str, float] = field(default_factory=dict)
     floor: float = 0.0
     allowed: list[str] | None = None
+    now: int = 0
 
 
 # By words
@@ -176,6 +178,7 @@ def ranked(
         deadline: SearchTimeoutError where it is reached.
     """
     deadline.check()
+    pool.now = store.state.clock.micros()
     if query.vector is not None:
         _add_vectors(store, query.vector, near, pool)
     scores = _final_scores(store, query, pool)
@@ -206,20 +209,20 @@ def _final_scores(store: Store, query: RecallQuery, pool: Pool) -> dict[str, flo
         scores = fused(texts, pool.vectors, pool.floor, query.fusion, query.vector_weight)
     if not query.recency and not query.importance:
         return scores
-    return {i: score + _extra(store, query, i) for i, score in scores.items()}
+    return {i: score + _extra(store, query, pool, i) for i, score in scores.items()}
 
 
-def _extra(store: Store, query: RecallQuery, entity_id: str) -> float:
-    recency, importance = _standing(store, query, entity_id)
+def _extra(store: Store, query: RecallQuery, pool: Pool, entity_id: str) -> float:
+    recency, importance = _standing(store, query, pool, entity_id)
     return query.recency * recency + query.importance * importance
 
 
-def _standing(store: Store, query: RecallQuery, entity_id: str) -> tuple[float, float]:
+def _standing(store: Store, query: RecallQuery, pool: Pool, entity_id: str) -> tuple[float, float]:
     """Recency and importance of a memory; zeros for one that has gone."""
     row = store.state.index.row(("memory", entity_id))
     if row is None:
         return 0.0, 0.0
-    age = max(0, store.state.clock.micros() - row.created_micros)
+    age = max(0, pool.now - row.created_micros)
     return 0.5 ** (age / (query.half_life * _DAY)), row.score
 
 
@@ -239,7 +242,7 @@ def _loaded(
 
 
 def _parts(store: Store, query: RecallQuery, pool: Pool, entity_id: str) -> RecallParts:
-    recency, importance = _standing(store, query, entity_id)
+    recency, importance = _standing(store, query, pool, entity_id)
     own, near = pool.texts.get(entity_id, 0.0), pool.near.get(entity_id, 0.0)
     return RecallParts(own, near, pool.vectors.get(entity_id), recency, importance)
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from synthians_memory.codec import Version
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Committer
@@ -104,8 +103,9 @@ def open_for_writing(
     state.notes.extend(notes)
     state.notes.extend(set_obstacles_aside(backend, state.quarantine))
     _set_journal_aside(state, contents)
-    index_trusted = _load_index(state, contents)
-    vectors_trusted = _load_vectors(state, contents)
+    with state.vectors.reading_ahead():
+        index_trusted = _load_index(state, contents)
+        vectors_trusted = _load_vectors(state, contents)
     if not vectors_trusted:
         # A log goes on from where its snapshot stands in the journal; here that is nowhere.
         state.vectors.forget_files()
@@ -148,8 +148,7 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
     contents = _read_beside_writer(state)
     _load_vectors(state, contents)
     tails = gather(contents.entries)
-    layer: dict[Key, Version | None] = {key: tail.version for key, tail in tails.items()}
-    state.overlay.publish(layer)
+    state.overlay.publish({key: tail.version for key, tail in tails.items()})
     show(state, tails)
     _note_vectors(state, contents, reconcile_vectors(state))
     return OpenedStore(state, None, None)

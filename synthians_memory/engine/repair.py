@@ -288,11 +288,11 @@ class Repairer:
             operation = Operation(*key, encode(version.entity), exact=version)
         else:
             operation = Operation(*key, encode(found.entity))
-        self._committer.adopting = found.hash
+        self._committer.applier.adopting = found.hash
         try:
             outcome = self._commit(operation)
         finally:
-            self._committer.adopting = None
+            self._committer.applier.adopting = None
         if not isinstance(outcome, Version):
             raise DamagedFileError(f"{entity_path(*key)} cannot be adopted")
         return outcome
@@ -306,7 +306,7 @@ class Repairer:
             # No frame may be left that covers the file while it is written.
             self._commit(Operation(*key, encode(version.entity), exact=version))
         except (BatchTooLargeError, OverloadedError):
-            self._committer.apply_file(key, version, frozenset())
+            self._committer.applier.apply_file(key, version, frozenset())
 
     def _set_aside(self, step: Step) -> None:
         stat = self._state.backend.stat(step.path)
@@ -370,7 +370,7 @@ class Repairer:
             self._state.backend.unlink(step.path)
 
     def _write_pending(self, step: Step) -> None:
-        self._committer.retry_stuck()
+        self._committer.applier.retry_stuck()
 
     def _copy_journal(self, step: Step) -> None:
         data = self._state.backend.read(step.path)

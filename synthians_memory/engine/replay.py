@@ -65,7 +65,7 @@ def replay(state: StoreState, committer: Committer, tails: dict[Key, Tail]) -> N
     for key, tail in tails.items():
         indexed = state.index.hash(key)
         known = tail.known if indexed is None else tail.known | {indexed}
-        committer.apply_file(key, tail.version, known)
+        committer.applier.apply_file(key, tail.version, known)
     show(state, tails)
     for key, tail in tails.items():
         stat = state.backend.stat(entity_path(*key))

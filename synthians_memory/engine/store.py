@@ -264,6 +264,10 @@ class Store:
         """Make everything acknowledged durable, and write its files; raises JournalFailedError."""
         self.committer.force()
 
+    def write_files(self, most: int) -> int:
+        """As `Committer.write_files`."""
+        return self.committer.write_files(most)
+
     def checkpoint(self) -> bool:
         """As `Checkpointer.run`; gives up cleanly where it fails."""
         checkpointer = self.checkpointer
@@ -283,11 +287,17 @@ class Store:
             DiskError: something could not be read or written.
         """
         repairer = self._repairer()
+        self._bring_files_up()
         self.state.read_only_reason = "" if self._is_sound() else self.state.read_only_reason
         repairer.accept_losses()
         resumed = repairer.resume()
         report = repairer.repair(check(self.state, "full", progress), automatic=False, progress=progress)
         return report.preceded_by(resumed)
+
+    def _bring_files_up(self) -> None:
+        """A file that is behind must not be taken for what is wanted."""
+        if self._is_sound():
+            self.flush()
 
     def _is_sound(self) -> bool:
         journal = self.state.journal
@@ -295,6 +305,7 @@ class Store:
 
     def adopt(self, key: Key) -> Version:
         """As `Repairer.adopt`."""
+        self._bring_files_up()
         return self._repairer().adopt(key)
 
     def close(self) -> None:
@@ -314,10 +325,16 @@ class Store:
                 self.checkpointer.drop_segments()
                 journal.discard_scratch()
                 self.state.text.seal(self.state.superblock.epoch)
-            elif journal is not None and self.committer.unforced:
-                self.committer.force()
+            elif journal is not None:
+                self._leave_failed(self.committer)
         finally:
             self.release()
+
+    def _leave_failed(self, committer: Committer) -> None:
+        """What is durable may reach its files although the journal has failed; raises JournalFailedError for the rest."""
+        if committer.unforced:
+            committer.force()
+        committer.write_files(committer.ready)
 
     def release(self) -> None:
         """Give up descriptors and the lock without writing anything; idempotent."""

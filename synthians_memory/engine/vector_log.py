@@ -10,18 +10,21 @@ It is not the file: `view_log` appends, and the frame codec is `storage.framing`
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import orjson
 
+from synthians_memory.engine.exact import Matrix
 from synthians_memory.engine.records import Key
+from synthians_memory.engine.vector_space import Slot
 from synthians_memory.engine.view import Position
 from synthians_memory.layout import FORMAT_VERSION, Kind
 from synthians_memory.models import Vector
 from synthians_memory.storage.framing import Frame, encode_frame, pack_records, salt_of, scan, unpack_records
 
-__all__ = ["VectorChange", "VectorLog", "decode_group", "encode_group", "log_header", "read_log"]
+__all__ = ["VectorChange", "VectorLog", "decode_group", "encode_group", "log_header", "matrix_of", "read_log"]
 
 _CHANGE: Final = struct.Struct("<BHQ16s")
 _KIND_CODES: Final[dict[Kind, int]] = {"memory": 1, "assembly": 2}
@@ -48,12 +51,12 @@ class VectorLog(NamedTuple):
 
     Attributes:
         start: the snapshot it follows.
-        groups: the committed groups: what they cover, and their records.
+        groups: the committed groups: what they cover, and their packed records.
         committed: bytes of header and groups.
     """
 
     start: Position
-    groups: list[tuple[Position, list[bytes]]]
+    groups: list[tuple[Position, bytes]]
     committed: int
 
 
@@ -94,12 +97,12 @@ def read_log(data: bytes, store_id: str) -> VectorLog | None:
         return None
     found = orjson.loads(next(unpack_records(head[0].payload)))
     start = Position(found["epoch"], found["snapshot"])
-    groups: list[tuple[Position, list[bytes]]] = []
+    groups: list[tuple[Position, bytes]] = []
     committed = head[0].end
     for part in scan(data, committed, _salt(store_id + start.epoch)).parts:
         if not isinstance(part, Frame) or part.offset != committed:
             break
-        groups.append((Position(start.epoch, part.sequence), list(unpack_records(part.payload))))
+        groups.append((Position(start.epoch, part.sequence), part.payload))
         committed = part.end
     return VectorLog(start, groups, committed)
 
@@ -107,15 +110,15 @@ def read_log(data: bytes, store_id: str) -> VectorLog | None:
 _MOST_HEADER: Final = 4096
 
 
-def decode_group(bodies: list[bytes], dimension: int) -> list[VectorChange]:
-    """The changes in the records of one committed group."""
-    return [_decode_change(body, dimension) for body in bodies]
+def decode_group(payload: bytes, dimension: int) -> Iterator[tuple[Kind, Slot, bytes | None]]:
+    """The changes in one committed group, in order: kind, slot and the row's numbers; no row: removal."""
+    for body in unpack_records(payload):
+        code, id_length, vector_id, embedding_hash = _CHANGE.unpack_from(body)
+        stop = _CHANGE.size + id_length
+        row = body[stop : stop + 4 * dimension] if stop < len(body) else None
+        yield _KINDS[code], Slot(body[_CHANGE.size : stop].decode("utf-8"), vector_id, embedding_hash), row
 
 
-def _decode_change(body: bytes, dimension: int) -> VectorChange:
-    kind, id_length, vector_id, embedding_hash = _CHANGE.unpack_from(body)
-    stop = _CHANGE.size + id_length
-    key: Key = (_KINDS[kind], body[_CHANGE.size : stop].decode("utf-8"))
-    if stop == len(body):
-        return VectorChange(key, 0, b"", None)
-    return VectorChange(key, vector_id, embedding_hash, np.frombuffer(body, "<f4", dimension, stop))
+def matrix_of(rows: Sequence[bytes], dimension: int) -> Matrix:
+    """Rows from their numbers; ValueError where one has fewer than `dimension`."""
+    return np.frombuffer(b"".join(rows), dtype="<f4").reshape(len(rows), dimension)

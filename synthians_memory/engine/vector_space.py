@@ -5,58 +5,139 @@ It is not a view: it follows nothing, locks nothing, and knows no file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from synthians_memory.engine.exact import Positions, RowIndex
 
-__all__ = ["Slot", "VectorSpace"]
+__all__ = ["FrozenSpace", "Slot", "VectorSpace"]
+
+_VECTOR_IDS: Final = "Q"
 
 
-@dataclass(slots=True)
-class Slot:
-    """Where the vector of one entity is.
+class Slot(NamedTuple):
+    """Whose a row is.
 
     Attributes:
-        vector_id: grows for ever and is never given twice.
-        embedding_hash: of the embedding it was made from.
-        position: its row.
+        entity_id: the entity's id.
+        vector_id: grows for ever with the position, and is never given twice.
+        embedding_hash: of the embedding that the row was made from.
     """
 
+    entity_id: str
     vector_id: int
     embedding_hash: bytes
-    position: int
 
 
-@dataclass(slots=True)
-class VectorSpace:
-    """The vectors of one kind of entity.
+class FrozenSpace(NamedTuple):
+    """The slots of a space at one moment; its rows never change in place, so positions are enough.
 
     Attributes:
-        index: the rows.
-        slots: id -> where its vector is.
-        ids: position -> id; None where the row is dead.
+        ids: position -> id; None where the row was dead.
+        vector_ids: by position.
+        hashes: id -> hash of the embedding.
     """
 
-    index: RowIndex
-    slots: dict[str, Slot] = field(default_factory=dict)
-    ids: list[str | None] = field(default_factory=list)
+    ids: list[str | None]
+    vector_ids: array[int]
+    hashes: dict[str, bytes]
+
+    def slots(self) -> Iterator[Slot]:
+        """Those of the living rows, in the rows' order, which is that of the vector ids."""
+        for entity_id, vector_id in zip(self.ids, self.vector_ids, strict=True):
+            if entity_id is not None:
+                yield Slot(entity_id, vector_id, self.hashes[entity_id])
+
+
+class VectorSpace:
+    """The vectors of one kind of entity, in columns: no object stands for a single vector.
+
+    Attributes:
+        index: the rows; whoever adds a slot adds its row as well.
+        hashes: id -> hash of the embedding; a single look-up needs no lock.
+    """
+
+    __slots__ = ("_ids", "_positions", "_vector_ids", "hashes", "index")
+
+    def __init__(self, index: RowIndex) -> None:
+        self.index = index
+        self.hashes: dict[str, bytes] = {}
+        self._positions: dict[str, int] = {}
+        # By position; the id is None where the row is dead.
+        self._ids: list[str | None] = []
+        self._vector_ids = array(_VECTOR_IDS)
+
+    def __len__(self) -> int:
+        """How many living rows there are."""
+        return len(self._positions)
 
     @property
     def dead(self) -> int:
         """Rows that belong to nobody any more."""
-        return len(self.ids) - len(self.slots)
+        return len(self._ids) - len(self._positions)
+
+    @property
+    def total(self) -> int:
+        """Rows, dead ones included."""
+        return len(self._ids)
+
+    def position(self, entity_id: str) -> int | None:
+        """Where the entity's row is; None where it has none."""
+        return self._positions.get(entity_id)
+
+    def owner(self, position: int) -> str | None:
+        """Whose the row at `position` is; None where it is dead."""
+        return self._ids[position]
+
+    def positions(self, entity_ids: Iterable[str]) -> Positions:
+        """Where the rows of these entities are, ascending; those without one are passed over."""
+        found = {self._positions.get(i) for i in entity_ids}
+        found.discard(None)
+        return np.sort(np.fromiter(found, dtype=np.int64, count=len(found)))
+
+    def put(self, slot: Slot) -> None:
+        """Give the next row to an entity; the one it had is dead."""
+        entity_id = slot.entity_id
+        self.kill(entity_id)
+        self._positions[entity_id] = len(self._ids)
+        self._ids.append(entity_id)
+        self._vector_ids.append(slot.vector_id)
+        self.hashes[entity_id] = slot.embedding_hash
+
+    def extend(self, entity_ids: Sequence[str], vector_ids: Iterable[int], hashes: Iterable[bytes]) -> None:
+        """Give the next rows to these entities, which have none and are all different; columns of equal length.
+
+        Raises:
+            TypeError, OverflowError: a vector id is none.
+        """
+        start = len(self._ids)
+        self._vector_ids.extend(vector_ids)
+        self._positions.update(zip(entity_ids, range(start, start + len(entity_ids)), strict=True))
+        self._ids.extend(entity_ids)
+        self.hashes.update(zip(entity_ids, hashes, strict=True))
+
+    def kill(self, entity_id: str) -> None:
+        """Take the entity's row from it, where it has one."""
+        position = self._positions.pop(entity_id, None)
+        if position is not None:
+            self._ids[position] = None
+            del self.hashes[entity_id]
 
     def live(self) -> Positions:
         """Positions of the living rows, ascending."""
-        return np.fromiter((p for p, i in enumerate(self.ids) if i is not None), dtype=np.int64)
+        return np.fromiter((p for p, i in enumerate(self._ids) if i is not None), dtype=np.int64)
 
     def compact(self) -> None:
         """Drop the dead rows; vector ids stay."""
         live = self.live()
         self.index.keep(live)
-        self.ids = [self.ids[position] for position in live]
-        for position, entity_id in enumerate(self.ids):
-            if entity_id is not None:
-                self.slots[entity_id].position = position
+        self._vector_ids = array(_VECTOR_IDS, [self._vector_ids[position] for position in live])
+        self._ids = [i for i in self._ids if i is not None]
+        self._positions = {i: position for position, i in enumerate(self._ids) if i is not None}
+
+    def freeze(self) -> FrozenSpace:
+        """The living rows' slots as they are now."""
+        return FrozenSpace(self._ids.copy(), self._vector_ids[:], self.hashes.copy())

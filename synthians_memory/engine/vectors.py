@@ -8,23 +8,33 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import numpy as np
 import orjson
 
-from synthians_memory.codec import seal_pieces, unseal
+from synthians_memory.codec import seal_pieces
 from synthians_memory.config import Metric
-from synthians_memory.engine.documents import read_file, write_whole
+from synthians_memory.engine.documents import write_whole
 from synthians_memory.engine.exact import Matrix, Positions, RowIndex, prepare, scores_of
-from synthians_memory.engine.faiss_index import HAS_FAISS, new_index, parse_index
+from synthians_memory.engine.faiss_index import HAS_FAISS, new_index
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.vector_log import VectorChange, decode_group, encode_group, log_header, read_log
-from synthians_memory.engine.vector_space import Slot, VectorSpace
+from synthians_memory.engine.vector_files import MEMBERS, Mapping, VectorFiles, read_vector_files
+from synthians_memory.engine.vector_log import (
+    VectorChange,
+    VectorLog,
+    decode_group,
+    encode_group,
+    log_header,
+    matrix_of,
+)
+from synthians_memory.engine.vector_space import FrozenSpace, Slot, VectorSpace
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.engine.view_log import ViewLog
-from synthians_memory.errors import DamagedViewError, DimensionError, InvalidValueError
+from synthians_memory.errors import DimensionError, InvalidValueError
 from synthians_memory.layout import FAISS_FILE, FAISS_NEXT, FORMAT_VERSION, MAPPING, VECTORS, VECTORS_LOG, Kind
 from synthians_memory.models import Vector
 from synthians_memory.storage.backend import Backend
@@ -32,7 +42,6 @@ from synthians_memory.storage.backend import Backend
 __all__ = ["VectorView"]
 
 _KINDS: Final[tuple[Kind, ...]] = ("memory", "assembly")
-_MEMBERS: Final[dict[Kind, str]] = {"memory": "memories", "assembly": "assemblies"}
 _LOG_SHARE: Final = 0.5
 _SMALL: Final = 1024 * 1024
 # New vectors are prepared and indexed so many at a time, or when somebody looks at the rows.
@@ -41,6 +50,8 @@ _MOST_WAITING: Final = 256
 _DEAD_SHARE: Final = 0.2
 _DEAD_FEW: Final = 64
 _ROWS_A_PIECE: Final = 4096
+# Smaller files are read sooner than a thread starts to pay.
+_WORTH_A_THREAD: Final = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -49,7 +60,7 @@ class _Frozen:
 
     dimension: int
     next_vector_id: int
-    slots: dict[Kind, list[tuple[str, Slot]]]
+    spaces: dict[Kind, FrozenSpace]
 
 
 class VectorView:
@@ -61,6 +72,7 @@ class VectorView:
     name = "vector index"
     log_share: ClassVar[float] = _LOG_SHARE
     small_bytes: ClassVar[int] = _SMALL
+    worth_a_thread: ClassVar[int] = _WORTH_A_THREAD
 
     def __init__(self, backend: Backend, store_id: str, metric: Metric, dimension: int | None) -> None:
         self._backend = backend
@@ -81,32 +93,32 @@ class VectorView:
         self._snapshot_bytes = 0
         self._has_snapshot = False
         self._next_counts = False
+        self._reading: Future[VectorFiles] | None = None
 
     # Reading
 
     def slot_hash(self, key: Key) -> bytes | None:
         """The embedding hash of the entity's vector; None where it has none."""
         space = self._spaces.get(key[0])
-        slot = space.slots.get(key[1]) if space else None
-        return slot.embedding_hash if slot else None
+        return space.hashes.get(key[1]) if space is not None else None
 
     def hashes(self, kind: Kind) -> dict[str, bytes]:
         """Id -> embedding hash of every vector of `kind`; a copy."""
         space = self._spaces.get(kind)
-        return {i: slot.embedding_hash for i, slot in space.slots.copy().items()} if space else {}
+        return space.hashes.copy() if space is not None else {}
 
     def count(self, kind: Kind) -> int:
         """How many vectors of `kind` there are."""
         space = self._spaces.get(kind)
-        return len(space.slots) if space else 0
+        return len(space) if space is not None else 0
 
     def vector(self, key: Key) -> Vector | None:
         """The indexed (prepared) vector of an entity; None where it has none."""
         with self._lock:
             self._index_waiting()
             space = self._spaces.get(key[0])
-            slot = space.slots.get(key[1]) if space else None
-            return space.index.rows(slot.position, slot.position + 1)[0] if space and slot else None
+            position = space.position(key[1]) if space is not None else None
+            return None if space is None or position is None else space.index.rows(position, position + 1)[0]
 
     def search(
         self, query: Vector, k: int, kind: Kind, allowed: Iterable[str] | None = None
@@ -126,12 +138,11 @@ class VectorView:
         with self._lock:
             self._index_waiting()
             space = self._spaces.get(kind)
-            if space is None or not space.slots:
+            if not space:
                 return []
             if allowed is None:
                 return self._search_all(space, row, k)
-            positions = sorted(s.position for s in map(space.slots.get, dict.fromkeys(allowed)) if s is not None)
-            distances, found = space.index.search(row, k, np.array(positions, dtype=np.int64))
+            distances, found = space.index.search(row, k, space.positions(allowed))
             return self._hits(space, distances, found, k)
 
     def _search_all(self, space: VectorSpace, row: Vector, k: int) -> list[tuple[str, float]]:
@@ -142,7 +153,7 @@ class VectorView:
 
     def _hits(self, space: VectorSpace, distances: Matrix, found: Positions, k: int) -> list[tuple[str, float]]:
         scores = scores_of(distances, self.metric)
-        pairs = ((space.ids[position], score) for position, score in zip(found, scores, strict=True))
+        pairs = ((space.owner(position), score) for position, score in zip(found, scores, strict=True))
         return [(i, score) for i, score in pairs if i is not None][:k]
 
     def _prepared_query(self, query: Vector) -> Vector:
@@ -185,10 +196,7 @@ class VectorView:
     def _put(self, key: Key, vector: Vector, embedding_hash: bytes) -> None:
         if self.dimension is None:
             self.dimension = len(vector)
-        space = self._space(key[0])
-        self._kill(key)
-        space.slots[key[1]] = Slot(self._next_vector_id, embedding_hash, len(space.ids))
-        space.ids.append(key[1])
+        self._space(key[0]).put(Slot(key[1], self._next_vector_id, embedding_hash))
         self._waiting[key[0]].append(len(self._pending))
         self._pending.append(VectorChange(key, self._next_vector_id, embedding_hash, vector))
         self._next_vector_id += 1
@@ -210,9 +218,8 @@ class VectorView:
 
     def _kill(self, key: Key) -> None:
         space = self._spaces.get(key[0])
-        slot = space.slots.pop(key[1], None) if space else None
-        if space is not None and slot is not None:
-            space.ids[slot.position] = None
+        if space is not None:
+            space.kill(key[1])
 
     @property
     def dirty(self) -> bool:
@@ -228,13 +235,13 @@ class VectorView:
             self._frozen_position = position
             if self._frozen is None:
                 for space in self._spaces.values():
-                    if space.dead > max(_DEAD_FEW, len(space.ids) * _DEAD_SHARE):
+                    if space.dead > max(_DEAD_FEW, space.total * _DEAD_SHARE):
                         space.compact()
             # One that failed half-way may no longer look due, and must not be finished with its old rows.
             due = self._frozen is not None or self.snapshot_due()
             if HAS_FAISS and self.dimension is not None and due:
-                slots = {kind: sorted(s.slots.items(), key=_by_vector_id) for kind, s in self._spaces.items()}
-                self._frozen = _Frozen(self.dimension, self._next_vector_id, slots)
+                spaces = {kind: space.freeze() for kind, space in self._spaces.items()}
+                self._frozen = _Frozen(self.dimension, self._next_vector_id, spaces)
 
     def snapshot_due(self) -> bool:
         """As `View.snapshot_due`."""
@@ -305,22 +312,20 @@ class VectorView:
 
     def _frozen_rows(self, frozen: _Frozen) -> Iterator[Matrix]:
         for kind in _KINDS:
-            slots = frozen.slots.get(kind, [])
-            for start in range(0, len(slots), _ROWS_A_PIECE):
-                part = slots[start : start + _ROWS_A_PIECE]
+            ids = frozen.spaces[kind].ids if kind in frozen.spaces else []
+            for start in range(0, len(ids), _ROWS_A_PIECE):
+                living = np.array([i is not None for i in ids[start : start + _ROWS_A_PIECE]])
                 with self._lock:
-                    index = self._spaces[kind].index
-                    low = part[0][1].position
-                    rows = index.rows(low, part[-1][1].position + 1)
-                yield rows[[slot.position - low for _, slot in part]]
+                    rows = self._spaces[kind].index.rows(start, start + len(living))
+                yield rows[living]
 
     def _mapping_pieces(self, frozen: _Frozen, digest: str, length: int) -> Iterator[bytes]:
-        for kind, member in _MEMBERS.items():
+        for kind, member in MEMBERS.items():
             yield b'  "%s": {\n' % member.encode()
-            slots = frozen.slots.get(kind, [])
             lines = [
-                b'    %s: [%d,"%s"]' % (orjson.dumps(i), slot.vector_id, slot.embedding_hash.hex().encode())
-                for i, slot in slots
+                b'    %s: [%d,"%s"]'
+                % (orjson.dumps(slot.entity_id), slot.vector_id, slot.embedding_hash.hex().encode())
+                for slot in (frozen.spaces[kind].slots() if kind in frozen.spaces else ())
             ]
             yield b",\n".join(lines) + (b"\n" if lines else b"")
             yield b"  },\n"
@@ -348,104 +353,88 @@ class VectorView:
         Raises:
             DiskError: one of them cannot be read.
         """
-        data = read_file(self._backend, MAPPING)
-        if data is None:
-            # Before the first vector there are no files; whether that is right, the memory index knows.
-            return ""
-        claimed, computed = unseal(data)
-        if claimed != computed:
-            return f"{MAPPING} does not match its content_hash"
-        try:
-            self._load_snapshot(orjson.loads(data))
-        except (DamagedViewError, AttributeError, KeyError, ValueError, TypeError) as error:
-            self.reset()
-            return error.message if isinstance(error, DamagedViewError) else f"{MAPPING} is no mapping: {error}"
-        return self._load_log()
+        read = self._reading.result if self._reading is not None else self._read_files
+        return self._take(read())
 
-    def _load_snapshot(self, found: dict[str, Any]) -> None:
-        metadata = found["metadata"]
-        if metadata["metric"] != self.metric or metadata["store_id"] != self._store_id:
-            raise DamagedViewError(f"{MAPPING} belongs to another store or metric", path=MAPPING)
-        if self.dimension is not None and metadata["dimension"] != self.dimension:
-            raise DamagedViewError(f"{MAPPING} is of another dimension than the store", path=MAPPING)
-        self.dimension = metadata["dimension"]
-        index: RowIndex = parse_index(self._verified_faiss(metadata), metadata["dimension"], self.metric)
-        counts = {kind: len(found[member]) for kind, member in _MEMBERS.items()}
-        if len(index) != sum(counts.values()):
-            raise DamagedViewError(f"{FAISS_FILE} holds another number of vectors than {MAPPING}", path=FAISS_FILE)
-        self._split(index, counts)
-        for kind, member in _MEMBERS.items():
-            self._take_slots(kind, found[member])
-        self._next_vector_id = int(metadata["next_vector_id"])
-        self.position = self._frozen_position = Position(str(metadata["epoch"]), int(metadata["sequence"]))
-        self._snapshot_bytes = metadata["faiss_bytes"]
+    @contextmanager
+    def reading_ahead(self) -> Iterator[None]:
+        """Read large files in another thread meanwhile, so that `load` finds them read; joined at the end.
+
+        For a caller that keeps everybody else from changing the files.
+        """
+        stat = self._backend.stat(FAISS_FILE)
+        if stat is None or stat.size < self.worth_a_thread:
+            yield
+            return
+        with ThreadPoolExecutor(1, "vector files") as pool:
+            self._reading = pool.submit(self._read_files)
+            try:
+                yield
+            finally:
+                self._reading = None
+
+    def _read_files(self) -> VectorFiles:
+        return read_vector_files(self._backend, self._store_id, self.metric, self.dimension)
+
+    def _take(self, files: VectorFiles) -> str:
+        mapping = files.mapping
+        if mapping is not None:
+            self.dimension = mapping.dimension
+        if files.problem:
+            self.reset()
+        elif mapping is not None and files.rows is not None:
+            self._take_snapshot(mapping, files.rows)
+            self._next_counts = files.next_counts
+            self._take_log(files.log, files.log_bytes)
+        return files.problem
+
+    def _take_snapshot(self, mapping: Mapping, index: RowIndex) -> None:
+        memories, assemblies = (mapping.slots[kind] for kind in _KINDS)
+        # The file holds the memories' rows, then the assemblies'.
+        split = len(memories.entity_ids)
+        if assemblies.entity_ids:
+            self._space("assembly").index.add(index.rows(split, len(index)))
+            index.keep(np.arange(split, dtype=np.int64))
+        self._spaces["memory"] = VectorSpace(index)
+        for kind, slots in mapping.slots.items():
+            if slots.entity_ids:
+                self._space(kind).extend(*slots)
+        self._next_vector_id = mapping.next_vector_id
+        self.position = self._frozen_position = mapping.position
+        self._snapshot_bytes = mapping.faiss_bytes
         self._has_snapshot = True
 
-    def _verified_faiss(self, metadata: dict[str, Any]) -> bytes:
-        """The bytes that mapping.json names: of the file, or of its successor that was not renamed yet."""
-        for path in (FAISS_FILE, FAISS_NEXT):
-            stat = self._backend.stat(path)
-            if stat is None or stat.kind != "file" or stat.size != metadata["faiss_bytes"]:
-                continue
-            data = self._backend.read(path)
-            if data is not None and hashlib.sha256(data).hexdigest() == metadata["faiss_sha256"]:
-                self._next_counts = path == FAISS_NEXT
-                return data
-        raise DamagedViewError(f"{FAISS_FILE} does not match the hash in {MAPPING}", path=FAISS_FILE)
-
-    def _split(self, index: RowIndex, counts: dict[Kind, int]) -> None:
-        """The file holds the memories' rows, then the assemblies'."""
-        memories = counts["memory"]
-        if counts["assembly"]:
-            space = self._space("assembly")
-            space.index.add(index.rows(memories, memories + counts["assembly"]))
-            index.keep(np.arange(memories, dtype=np.int64))
-        self._spaces["memory"] = VectorSpace(index)
-
-    def _take_slots(self, kind: Kind, found: dict[str, Any]) -> None:
-        if not found:
-            return
-        space = self._space(kind)
-        for position, (entity_id, (vector_id, embedding_hash)) in enumerate(found.items()):
-            space.slots[entity_id] = Slot(int(vector_id), bytes.fromhex(embedding_hash), position)
-            space.ids.append(entity_id)
-
-    def _load_log(self) -> str:
-        data = read_file(self._backend, VECTORS_LOG)
-        header = log_header(self.position, self._store_id)
-        found = read_log(data, self._store_id) if data is not None else None
+    def _take_log(self, log: VectorLog | None, total: int) -> None:
         snapshot = self.position
-        if (
-            data is None
-            or found is None
-            or found.start.epoch != snapshot.epoch
-            or found.start.sequence > snapshot.sequence
-        ):
+        if log is None or log.start.epoch != snapshot.epoch or log.start.sequence > snapshot.sequence:
+            header = log_header(snapshot, self._store_id)
             self._log.adopt(header, len(header), -1)
-            return ""
-        for position, bodies in found.groups:
+            return
+        for position, payload in log.groups:
             if position.sequence > self.position.sequence:
-                self._apply_group(decode_group(bodies, self.dimension or 0))
+                with self._lock:
+                    self._apply_group(payload)
                 self.position = self._frozen_position = position
-        self._log.adopt(log_header(found.start, self._store_id), found.committed, len(data))
-        return ""
+        self._log.adopt(log_header(log.start, self._store_id), log.committed, total)
 
-    def _apply_group(self, changes: list[VectorChange]) -> None:
-        with self._lock:
-            for change in changes:
-                self._kill(change.key)
-                if change.row is not None:
-                    space = self._space(change.key[0])
-                    space.slots[change.key[1]] = Slot(change.vector_id, change.embedding_hash, len(space.ids))
-                    space.ids.append(change.key[1])
-                    self._next_vector_id = max(self._next_vector_id, change.vector_id + 1)
-            self._add_rows(changes)
-
-    def _add_rows(self, changes: list[VectorChange]) -> None:
+    def _apply_group(self, payload: bytes) -> None:
+        rows: dict[Kind, list[bytes]] = {kind: [] for kind in _KINDS}
+        for kind, slot, row in decode_group(payload, self.dimension or 0):
+            if row is None:
+                self._kill((kind, slot.entity_id))
+                continue
+            self._space(kind).put(slot)
+            self._next_vector_id = max(self._next_vector_id, slot.vector_id + 1)
+            rows[kind].append(row)
+            if len(rows[kind]) == _MOST_WAITING:
+                self._add_logged(kind, rows)
         for kind in _KINDS:
-            rows = [change.row for change in changes if change.row is not None and change.key[0] == kind]
-            if rows:
-                self._space(kind).index.add(np.stack(rows))
+            self._add_logged(kind, rows)
+
+    def _add_logged(self, kind: Kind, rows: dict[Kind, list[bytes]]) -> None:
+        if rows[kind]:
+            self._space(kind).index.add(matrix_of(rows[kind], self.dimension or 0))
+            rows[kind] = []
 
     def reset(self) -> None:
         """Forget every vector, to be filled anew; ids go on growing, and the next persist writes a snapshot."""
@@ -462,7 +451,3 @@ class VectorView:
     def close(self) -> None:
         """Release the log's descriptor."""
         self._log.close()
-
-
-def _by_vector_id(item: tuple[str, Slot]) -> int:
-    return item[1].vector_id

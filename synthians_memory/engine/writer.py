@@ -24,6 +24,11 @@ T = TypeVar("T")
 _MOST_BATCHES: Final = 1024
 _MOST_GROUP_BYTES: Final = 8 * 1024 * 1024
 _OWNER_INTERVAL: Final = 0.5
+# Files that follow their acknowledgement are written after so many seconds without work, so many of them before
+# the queue is looked at again; once they are due, at least so many between two groups.
+_PAUSE: Final = 0.002
+_FILES_AT_ONCE: Final = 4
+_FILES_BETWEEN: Final = 32
 
 Deliver = Callable[[list[Batch]], None]
 
@@ -72,6 +77,8 @@ class Writer:
         self._force_at: float | None = None
         # After a failed checkpoint the next one waits, however full the journal is.
         self._not_before = self._now()
+        # Changes committed since files were last written between groups.
+        self._owed = 0
         self._closing: Future[None] = Future()
         self._gate = threading.Lock()
         self._ended = False
@@ -139,6 +146,8 @@ class Writer:
 
     def _timeout(self) -> float:
         deadlines = [at for at in (self._checkpoint_at, self._force_at) if at is not None]
+        if self._store.committer.ready:
+            deadlines.append(self._now() + _PAUSE)
         if not deadlines:
             return _OWNER_INTERVAL
         return min(_OWNER_INTERVAL, max(0.0, min(deadlines) - self._now()))
@@ -158,6 +167,7 @@ class Writer:
             size += follower.size
             follower = None
         self._commit(group)
+        self._owed += sum(len(batch.operations) for batch in group)
         self._after_changes()
         return self._other(follower) if follower is not None else True
 
@@ -187,6 +197,8 @@ class Writer:
 
     def _idle(self) -> bool:
         self._keep_deadlines()
+        while self._queue.empty() and self._store.write_files(_FILES_AT_ONCE):
+            pass
         return self._owner_alive()
 
     # Deadlines
@@ -203,6 +215,7 @@ class Writer:
         if journal.spare_wanted and (self._preparing is None or self._preparing.done()):
             self._preparing = self._second.submit(self._prepare_spare)
         self._keep_deadlines()
+        self._write_due_files()
 
     def _prepare_spare(self) -> None:
         state = self._store.state
@@ -221,12 +234,25 @@ class Writer:
         now = self._now()
         if self._force_at is not None and now >= self._force_at:
             self._force_at = None
-            self._guarded(self._store.flush)
-        if self._hardening is not None or now < self._not_before:
-            return
+            self._guarded(self._store.committer.end_interval)
+        if self._checkpoint_due(now):
+            self._guarded(self._advance_checkpoint)
+
+    def _checkpoint_due(self, now: float) -> bool:
+        journal = self._store.state.journal
+        if journal is None or self._hardening is not None or now < self._not_before:
+            return False
         full = journal.bytes_since_checkpoint >= self._store.state.config.checkpoint_bytes
-        if full or (self._checkpoint_at is not None and now >= self._checkpoint_at):
-            self._guarded(self._start_checkpoint)
+        return full or (self._checkpoint_at is not None and now >= self._checkpoint_at)
+
+    def _write_due_files(self) -> None:
+        """Between two groups: more files than the groups bring, where some are due, so that they become fewer."""
+        now = self._now()
+        since = self._store.committer.applier.waiting_since
+        late = since is not None and now - since >= self._store.state.config.behind_seconds
+        due = late or self._checkpoint_due(now)
+        if not due or self._store.write_files(max(_FILES_BETWEEN, 2 * self._owed)):
+            self._owed = 0
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """A failure that no caller waits for stands in stats(), and the next attempt is due later."""
@@ -242,6 +268,12 @@ class Writer:
         self._checkpoint_at = self._not_before = self._now() + state.config.checkpoint_interval
 
     # Checkpoints in the background
+
+    def _advance_checkpoint(self) -> None:
+        """Start a checkpoint where it finds but few files left to write; the others are due then, between groups."""
+        self._store.committer.end_interval()
+        if self._store.committer.ready <= _FILES_BETWEEN:
+            self._start_checkpoint()
 
     def _start_checkpoint(self) -> None:
         self._checkpoint_at = None

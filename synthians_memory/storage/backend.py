@@ -9,10 +9,12 @@ Reads may come from any thread; all other calls come from one thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Backend", "EntryStat", "HeldLock", "WritableFile"]
+from synthians_memory.errors import DiskError
+
+__all__ = ["Backend", "EntryStat", "FileWrite", "HeldLock", "WritableFile"]
 
 
 class EntryStat(NamedTuple):
@@ -27,6 +29,22 @@ class EntryStat(NamedTuple):
     kind: Literal["file", "folder", "other"]
     size: int
     mtime_ns: int
+
+
+class FileWrite(NamedTuple):
+    """A whole file to be written.
+
+    Attributes:
+        scratch: name to write it under first.
+        target: name to give it then, in the same folder.
+        data: its content.
+        seen: size and mtime_ns of the file that it replaces; None where nothing may have the name.
+    """
+
+    scratch: str
+    target: str
+    data: bytes
+    seen: tuple[int, int] | None
 
 
 class WritableFile(Protocol):
@@ -94,6 +112,17 @@ class Backend(Protocol):
 
     def replace(self, source: str, target: str) -> None:
         """Rename within the store; `target` is replaced in one step. Both are files or folders."""
+
+    def rename_new(self, source: str, target: str) -> bool:
+        """Rename a file within its folder; False, with nothing done, where anything has the name `target`."""
+
+    def write_files(self, writes: Sequence[FileWrite]) -> list[EntryStat | DiskError | None]:
+        """Write whole files, in order, each put in place by one rename; none is left open.
+
+        Returns:
+            For each its stat; the error that prevented it, with the target as it was (or, for a failing
+            rename, changed whole); or None, with nothing done, where something else has its name than `seen`.
+        """
 
     def unlink(self, path: str) -> bool:
         """Remove a name that is no folder; False where nothing was there."""

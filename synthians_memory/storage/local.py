@@ -8,20 +8,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
-from synthians_memory.storage.backend import EntryStat, HeldLock, WritableFile
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
+from synthians_memory.storage.descriptors import is_directory, read_regular, require_regular, write_rest
 from synthians_memory.storage.filesystem import syncfs_reports_errors
 from synthians_memory.storage.flock import FolderLock, lock_directory
 from synthians_memory.storage.folder import Folder, entry_stat, open_flags, open_folder, open_store
 from synthians_memory.storage.paths import split
-from synthians_memory.storage.syscalls import load_read_at_hand, load_syncfs
+from synthians_memory.storage.syscalls import load_read_at_hand, load_rename_new, load_syncfs
+from synthians_memory.storage.whole_files import discard, write_each
 
 if sys.platform == "win32":
     from synthians_memory.layout import scratch_path
@@ -70,6 +71,7 @@ class LocalBackend:
         # Its folder was found in place when it was created, so a rename that follows asks for that no more.
         self._created = ""
         self._locks: list[FolderLock] = []
+        self._rename_new = load_rename_new() if store.fd is not None else None
         self._read_at_hand = load_read_at_hand() if store.fd is not None else None
         # The kernel tells on this descriptor what failed since it was opened, so it is opened before any write.
         self._syncfs = load_syncfs() if store.fd is not None and syncfs_reports_errors(store.fd) else None
@@ -92,7 +94,7 @@ class LocalBackend:
         except OSError as error:
             raise disk_error(error, "read", path) from error
         try:
-            return _read_regular(descriptor, offset, length)
+            return read_regular(descriptor, offset, length)
         except OSError as error:
             raise disk_error(error, "read", path) from error
         finally:
@@ -137,7 +139,7 @@ class LocalBackend:
         except OSError as error:
             raise disk_error(error, "open", path) from error
         try:
-            _require_regular(os.fstat(descriptor))
+            require_regular(os.fstat(descriptor))
             os.lseek(descriptor, 0, os.SEEK_END)
         except OSError as error:
             os.close(descriptor)
@@ -145,10 +147,7 @@ class LocalBackend:
         return _LocalFile(descriptor, path, self._files)
 
     def replace(self, source: str, target: str) -> None:
-        created, self._created = self._created, ""
-        old, old_name = self._find(source) if source == created else self._place(source, "rename")
-        if old is None:
-            raise _missing("rename", source)
+        old, old_name = self._source(source)
         new, new_name = self._find(target)
         if new is not old:
             new, new_name = self._place(target, "replace")
@@ -159,6 +158,55 @@ class LocalBackend:
         if source in self._folders or target in self._folders:
             self._forget(source)
             self._forget(target)
+
+    def rename_new(self, source: str, target: str) -> bool:
+        folder, old_name = self._source(source)
+        _, name = split(target)
+        try:
+            if self._rename_new is not None and folder.fd is not None:
+                return self._rename_new(folder.fd, old_name, folder.fd, name)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise disk_error(error, f"rename {source} to", target) from error
+            self._rename_new = None
+        # One writer: nobody but a stranger can make the name between the two calls.
+        if self.stat(target) is not None:
+            return False
+        self.replace(source, target)
+        return True
+
+    def _source(self, path: str) -> tuple[Folder, str]:
+        """Folder and name of what is to be renamed; the folder is in place."""
+        created, self._created = self._created, ""
+        folder, name = self._find(path) if path == created else self._place(path, "rename")
+        if folder is None:
+            raise _missing("rename", path)
+        return folder, name
+
+    def write_files(self, writes: Sequence[FileWrite]) -> list[EntryStat | DiskError | None]:
+        return write_each(self, writes, self._write_scratch)
+
+    def _write_scratch(self, path: str, data: bytes) -> EntryStat:
+        """As `write_scratch`, closed, in as few steps as possible."""
+        folder, name = self._place(path, "create")
+        try:
+            descriptor = os.open(folder.prefix + name, _CREATE_FLAGS, _FILE_MODE, dir_fd=folder.fd)
+        except FileExistsError:
+            self.unlink(path)
+            return self._write_scratch(path, data)
+        except OSError as error:
+            raise disk_error(error, "create", path) from error
+        self._created = path
+        try:
+            written = os.write(descriptor, data)
+            if written != len(data):
+                write_rest(data, written, lambda rest, done: os.write(descriptor, rest))
+            return entry_stat(os.fstat(descriptor))
+        except OSError as error:
+            discard(self, path)
+            raise disk_error(error, "write", path) from error
+        finally:
+            os.close(descriptor)
 
     def unlink(self, path: str) -> bool:
         return self._remove(path, os.unlink)
@@ -318,7 +366,7 @@ class _LocalFile:
         try:
             written = os.write(self._descriptor, data)
             if written != len(data) or isinstance(data, memoryview):
-                _write_rest(data, written, lambda rest, done: os.write(self._descriptor, rest))
+                write_rest(data, written, lambda rest, done: os.write(self._descriptor, rest))
         except OSError as error:
             raise disk_error(error, "write", self._path) from error
 
@@ -326,7 +374,7 @@ class _LocalFile:
         try:
             written = _pwrite(self._descriptor, data, offset)
             if written != len(data) or isinstance(data, memoryview):
-                _write_rest(data, written, lambda rest, done: _pwrite(self._descriptor, rest, offset + done))
+                write_rest(data, written, lambda rest, done: _pwrite(self._descriptor, rest, offset + done))
         except OSError as error:
             raise disk_error(error, "write", self._path) from error
 
@@ -385,48 +433,11 @@ def sync_directory(path: str) -> None:
             os.close(descriptor)
 
 
-def _read_regular(descriptor: int, offset: int, length: int | None) -> bytes:
-    """Bytes from `offset` up to what is the end now, at most `length`."""
-    status = os.fstat(descriptor)
-    _require_regular(status)
-    wanted = status.st_size - offset
-    if length is not None and length < wanted:
-        wanted = length
-    if wanted <= 0:
-        return b""
-    data = _pread(descriptor, wanted, offset)
-    if len(data) == wanted:
-        return data
-    pieces = [data]
-    while data and (wanted := wanted - len(data)):
-        offset += len(data)
-        data = _pread(descriptor, wanted, offset)
-        pieces.append(data)
-    return b"".join(pieces)
-
-
-def _require_regular(status: os.stat_result) -> None:
-    """Raise an OSError that maps to NotRegularFileError unless `status` is that of a regular file."""
-    if not stat.S_ISREG(status.st_mode):
-        number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.ENXIO
-        raise OSError(number, "not a regular file")
-
-
-def _write_rest(data: bytes | bytearray | memoryview, done: int, write: Callable[[memoryview, int], int]) -> None:
-    """Write the bytes of `data` behind the first `done`; `write` takes the rest and its offset in `data`."""
-    whole = memoryview(data).cast("B")
-    while done < len(whole):
-        step = write(whole[done:], done)
-        if step == 0:
-            raise OSError(errno.EIO, "the system writes no more bytes and gives no reason")
-        done += step
-
-
 def _make_root(location: str) -> None:
     """Make `location` and the directories above it where missing, from the top, each name durable before the next."""
     missing, present = [], location
     try:
-        while not _is_directory(present):
+        while not is_directory(present):
             missing.append(present)
             present = os.path.dirname(present)
         for directory in reversed(missing):
@@ -439,14 +450,6 @@ def _make_root(location: str) -> None:
                 sync_directory(os.path.dirname(location))
     except OSError as error:
         raise disk_error(error, "make", location) from error
-
-
-def _is_directory(path: str) -> bool:
-    """Whether it is one; unlike os.path.isdir it does not take a disk that cannot answer for a "no"."""
-    try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
-    except FileNotFoundError:
-        return False
 
 
 def _missing(action: str, path: str) -> DiskError:
@@ -488,12 +491,5 @@ def _pwrite_by_seek(descriptor: int, data: bytes | bytearray | memoryview, offse
         os.lseek(descriptor, end, os.SEEK_SET)
 
 
-def _pread_by_seek(descriptor: int, length: int, offset: int) -> bytes:
-    """os.pread, which Windows has not. Untested: the suite runs on Linux only."""
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    return os.read(descriptor, length)
-
-
 _rename = _rename_with_patience if sys.platform == "win32" else os.replace
 _pwrite: Callable[[int, bytes | bytearray | memoryview, int], int] = getattr(os, "pwrite", _pwrite_by_seek)
-_pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _pread_by_seek)

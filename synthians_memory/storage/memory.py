@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
-from synthians_memory.storage.backend import EntryStat, HeldLock, WritableFile
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
 from synthians_memory.storage.paths import split
+from synthians_memory.storage.whole_files import write_each
 from synthians_memory.times import Clock, SystemClock
 
 __all__ = ["Medium", "MemoryBackend"]
@@ -145,6 +146,16 @@ class MemoryBackend:
                 _require_replaceable(moved, replaced, action, target)
             del old.entries[old_name]
             self._put(new, new_name, moved)
+
+    def rename_new(self, source: str, target: str) -> bool:
+        with self._medium.guard:
+            if self._lookup(target) is not None:
+                return False
+            self.replace(source, target)
+            return True
+
+    def write_files(self, writes: Sequence[FileWrite]) -> list[EntryStat | DiskError | None]:
+        return write_each(self, writes)
 
     def unlink(self, path: str) -> bool:
         with self._medium.guard:

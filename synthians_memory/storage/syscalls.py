@@ -12,16 +12,19 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["ReadAtHand", "load_read_at_hand", "load_syncfs"]
+__all__ = ["ReadAtHand", "RenameNew", "load_read_at_hand", "load_rename_new", "load_syncfs"]
 
 # (descriptor of the folder, name in it, expected size) -> content, or None where it would have to be waited for.
 ReadAtHand = Callable[[int, str, int], "bytes | None"]
+# (folder of the old name, old name, folder of the new name, new name) -> False where the new name is taken.
+RenameNew = Callable[[int, str, int, str], bool]
 
 # The number that openat2 has on every architecture of Linux.
 _OPENAT2: Final = 437
 _RESOLVE_NO_SYMLINKS: Final = 0x04
 _RESOLVE_BENEATH: Final = 0x08
 _RESOLVE_CACHED: Final = 0x20
+_RENAME_NOREPLACE: Final = 1
 _NOT_TO_BE_HAD: Final = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP)
 
 
@@ -41,6 +44,27 @@ def load_syncfs() -> Callable[[int], None] | None:
             raise OSError(number, os.strerror(number))
 
     return syncfs
+
+
+def load_rename_new() -> RenameNew | None:
+    """renameat2 with RENAME_NOREPLACE; None where the C library has none. Raises OSError.
+
+    A file system without that flag gives EINVAL.
+    """
+    function: Any = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+
+    def rename_new(old_folder: int, old_name: str, folder: int, name: str) -> bool:
+        if function(old_folder, os.fsencode(old_name), folder, os.fsencode(name), _RENAME_NOREPLACE) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number == errno.EEXIST:
+            return False
+        raise OSError(number, os.strerror(number))
+
+    return rename_new
 
 
 def load_read_at_hand() -> ReadAtHand | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from synthians_memory.errors import DiskError, InvalidValueError, NotRegularFileError
-from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.backend import Backend, FileWrite
 
 __all__ = ["BackendFixture", "ReadingSuite", "WritingSuite", "names", "put", "refused"]
 
@@ -117,6 +117,43 @@ class WritingSuite(BackendFixture):
     def test_create_needs_its_folder(self, backend: Backend) -> None:
         refused(errno.ENOENT, lambda: backend.create("folder/a"))
         assert backend.stat("folder") is None
+
+    def test_whole_files_are_put_in_place_of_what_is_expected(self, backend: Backend) -> None:
+        put(backend, "old", b"old")
+        put(backend, "other", b"other")
+        put(backend, ".left", b"left behind by an earlier life")
+        old = backend.stat("old")
+        assert old is not None
+        seen = (old.size, old.mtime_ns)
+        wishes = [("fresh", None), ("old", seen), ("other", None), ("old", seen), ("absent", (1, 1)), ("other", (5, 1))]
+        writes = [FileWrite(".left" if n == 0 else f".{n}", name, b"new!", at) for n, (name, at) in enumerate(wishes)]
+        outcomes = backend.write_files(writes)
+        assert outcomes[:2] == [backend.stat("fresh"), backend.stat("old")]
+        assert outcomes[2:] == [None] * 4
+        assert {name: backend.read(name) for name, _ in backend.scan("")} == {
+            "fresh": b"new!",
+            "old": b"new!",
+            "other": b"other",
+        }
+
+    def test_a_whole_file_that_cannot_be_written_leaves_the_others_alone(self, backend: Backend) -> None:
+        backend.make_folder("taken")
+        put(backend, "taken/in", b"")
+        names = [("nowhere/.1", "nowhere/a"), (".2", "b"), ("taken", "c")]
+        outcomes = backend.write_files([FileWrite(scratch, target, b"data", None) for scratch, target in names])
+        assert isinstance(outcomes[0], DiskError)
+        assert outcomes[1] == backend.stat("b")
+        assert isinstance(outcomes[2], DiskError)
+        assert sorted(name for name, _ in backend.scan("")) == ["b", "taken"]
+        assert backend.read("taken/in") == b""
+
+    def test_a_new_name_replaces_nothing(self, backend: Backend) -> None:
+        put(backend, "a", b"a")
+        put(backend, "b", b"b")
+        assert not backend.rename_new("a", "b")
+        assert backend.rename_new("a", "c")
+        assert {name: backend.read(name) for name, _ in backend.scan("")} == {"b": b"b", "c": b"a"}
+        refused(errno.ENOENT, lambda: backend.rename_new("a", "d"))
 
     def test_writes_append(self, backend: Backend) -> None:
         file = backend.create("a")

@@ -6,12 +6,13 @@ It is not a mock: between the faults it does what any back end does, and the sui
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from synthians_memory.errors import InvalidValueError, StoreClosedError
-from synthians_memory.storage.backend import EntryStat, HeldLock, WritableFile
+from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
 from synthians_memory.storage.paths import split
+from synthians_memory.storage.whole_files import write_each
 from synthians_memory.testing.faults import FaultyDisk
 from synthians_memory.testing.volume import refusal
 
@@ -86,6 +87,19 @@ class FaultyBackend:
     def replace(self, source: str, target: str) -> None:
         _check(source)
         self._perform("replace", target, lambda _: self._volume.replace(source, target))
+
+    def rename_new(self, source: str, target: str) -> bool:
+        _check(source)
+        return self._perform("replace", target, lambda _: self._rename_new(source, target))
+
+    def _rename_new(self, source: str, target: str) -> bool:
+        if self._volume.find(target) is not None:
+            return False
+        self._volume.replace(source, target)
+        return True
+
+    def write_files(self, writes: Sequence[FileWrite]) -> list[EntryStat | DiskError | None]:
+        return write_each(self, writes)
 
     def unlink(self, path: str) -> bool:
         return self._perform("unlink", path, lambda _: self._volume.unlink(path))

@@ -110,6 +110,8 @@ class StoreLife(RuleBasedStateMachine):
 
     @initialize(
         durability=st.sampled_from(["commit", "commit", "interval"]),
+        write_mode=st.sampled_from(["through", "behind"]),
+        behind_bytes=st.sampled_from([2_000, 1 << 20]),
         metric=st.sampled_from(["cosine", "ip", "l2"]),
         cache_bytes=st.sampled_from([0, 1 << 20]),
         backup_interval=st.sampled_from([0.0, 3600.0]),
@@ -283,6 +285,11 @@ class StoreMachine(StoreLife):
     def flush(self) -> None:
         """Make what was acknowledged durable."""
         self.attempt(self.driven.flush)
+
+    @rule(most=st.integers(1, 4))
+    def write_files(self, most: int) -> None:
+        """Write some of the files that follow."""
+        self.attempt(lambda: self.store.write_files(most))
 
     @rule()
     def checkpoint(self) -> None:

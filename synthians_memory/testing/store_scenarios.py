@@ -184,6 +184,11 @@ def _flush(driven: DrivenStore) -> None:
     driven.flush()
 
 
+def _writes_files(most: int) -> Step:
+    """What the writer does when it has nothing else to do."""
+    return lambda driven: driven.store.write_files(most)
+
+
 def _transaction(driven: DrivenStore) -> None:
     driven.commit(
         [
@@ -234,6 +239,8 @@ def _reserve(driven: DrivenStore) -> None:
 
 _BACKED_UP: Final = replace(SMALL_STORE, index_backup_count=2, backup_interval=0.0)
 _INTERVAL: Final = replace(SMALL_STORE, durability="interval", flush_threshold=3)
+_BEHIND: Final = replace(SMALL_STORE, write_mode="behind")
+_SHORTLY_BEHIND: Final = replace(_INTERVAL, write_mode="behind", behind_bytes=1_500)
 _THREE: Final = _sequence(_one_by_one(3), _checkpoint)
 _ROUNDS: Final = _sequence(
     *(
@@ -340,5 +347,36 @@ SCENARIOS: Final = (
         _sequence(_one_by_one(2, 2), _deletes("m0"), _saves(memory("m0", 4)), _checkpoint, _one_by_one(1, 5), _close),
         _THREE,
         config=_INTERVAL,
+    ),
+    StoreScenario(
+        "files follow",
+        _sequence(
+            _one_by_one(2, 2),
+            _writes_files(1),
+            _transaction,
+            _writes_files(2),
+            _saves(memory("m0", 4)),
+            _checkpoint,
+            _saves(memory("m0", 5), memory("m0", 6)),
+            _deletes("m1"),
+            _flush,
+            _deletes("new"),
+            _close,
+        ),
+        _THREE,
+        config=_BEHIND,
+    ),
+    StoreScenario(
+        "files follow shortly, durable at intervals",
+        _sequence(_one_by_one(2, 2), _transaction, _writes_files(2), _one_by_one(4, 9), _checkpoint, _deletes("m0")),
+        _THREE,
+        config=_SHORTLY_BEHIND,
+    ),
+    StoreScenario(
+        "recovery where files were to follow",
+        (_saves(memory("m1", 6)),),
+        _sequence(_one_by_one(3), _checkpoint, _transaction, _writes_files(2), _saves(memory("m1", 5))),
+        closed=False,
+        config=_BEHIND,
     ),
 )

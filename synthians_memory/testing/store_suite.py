@@ -43,8 +43,9 @@ from synthians_memory.testing.store_search_suite import FilterSuite, SearchSuite
 __all__ = ["OpenStore", "StoreSuite"]
 
 STATS = {
-    "store_id", "format_version", "embedder", "embedding_dimension", "metric", "durability", "memories", "assemblies",
-    "vectors", "assembly_composites", "pending_files", "read_only", "last_error",
+    "store_id", "format_version", "embedder", "embedding_dimension", "metric", "durability", "write_mode",
+    "memories", "assemblies", "vectors", "assembly_composites", "waiting_files", "pending_files", "read_only",
+    "last_error",
 }  # fmt: skip
 
 

@@ -193,12 +193,13 @@ def _logged_vectors(backend: Backend, snapshot: dict[str, Any]) -> Iterator[tupl
     log = read_log(backend.read(VECTORS_LOG) or b"", snapshot["store_id"])
     if log is None or log.start.epoch != snapshot["epoch"] or log.start.sequence > snapshot["sequence"]:
         return
-    for position, bodies in log.groups:
+    for position, payload in log.groups:
         if position.sequence > snapshot["sequence"]:
-            for change in decode_group(bodies, snapshot["dimension"]):
-                row = change.row
-                vector = None if row is None else StoredVector(change.vector_id, change.embedding_hash.hex(), row)
-                yield change.key, vector
+            for kind, slot, row in decode_group(payload, snapshot["dimension"]):
+                vector = None
+                if row is not None:
+                    vector = StoredVector(slot.vector_id, slot.embedding_hash.hex(), np.frombuffer(row, "<f4"))
+                yield (kind, slot.entity_id), vector
 
 
 def read_vector_ids(backend: Backend) -> dict[int, tuple[Key, str]]:

@@ -29,6 +29,14 @@ class TestOnTheLocalDisk(StoreSuite):
         return opener(tmp_path / "store")
 
 
+class TestWithFilesThatFollow(StoreSuite):
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        medium = Medium()
+        opened = opener("in memory", lambda: MemoryBackend(medium))
+        return lambda **settings: opened(**{"write_mode": "behind", **settings})
+
+
 class TestInMemory(StoreSuite):
     @pytest.fixture
     def open_store(self) -> OpenStore:

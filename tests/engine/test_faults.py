@@ -252,6 +252,17 @@ def _error_of(step: Callable[[], Exception | None]) -> Exception | None:
         return error
 
 
+@pytest.mark.parametrize("durability", ["commit", "interval"])
+def test_what_had_nothing_to_do_because_of_what_failed_is_not_acknowledged(disk: FaultyDisk, durability: str) -> None:
+    store = opened(FaultyBackend(disk), StoreConfig(embedding_dimension=4, durability=durability))  # type: ignore[arg-type]
+    assert commit(store, save(memory("m0"))).error is None
+    disk.plan(Fault(1, errno.EIO, verbs=WRITING))
+    group = [Batch([delete(("memory", "m0"))]) for _ in range(2)]
+    store.commit(group)
+    assert [type(batch.error) for batch in group] == [JournalFailedError, JournalFailedError]
+    assert content(store, "m0") == "m0, edition 1 "
+
+
 def test_closing_says_where_the_journal_failed_before_all_was_durable(disk: FaultyDisk) -> None:
     store = opened(FaultyBackend(disk), StoreConfig(embedding_dimension=4, durability="interval"))
     assert commit(store, save(memory("m0"))).error is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -13,9 +14,11 @@ import test_faults
 
 from synthians_memory.codec import Version
 from synthians_memory.engine import index, vectors
+from synthians_memory.engine.apply import Applier
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Committer
 from synthians_memory.engine.entity_files import EntityFiles, IntervalFiles
+from synthians_memory.engine.overlay import Layer
 from synthians_memory.engine.records import Key, encode_record
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Position
@@ -27,7 +30,7 @@ from synthians_memory.testing.faults import FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.store_crash import StoreSweep
 from synthians_memory.testing.store_history import save
-from synthians_memory.testing.store_scenarios import SCENARIOS, StoreScenario, memory
+from synthians_memory.testing.store_scenarios import SCENARIOS, SMALL_STORE, StoreScenario, memory
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -58,7 +61,7 @@ def files_before_the_journal(patch: pytest.MonkeyPatch) -> None:
     def apply_then_sync(self: Committer, written: list[Any]) -> bool:
         for prepared in written:
             for key, version in prepared.layer.items():
-                self.apply_file(key, version, frozenset())
+                self.applier.apply_file(key, version, frozenset())
         return sync(self, written)
 
     patch.setattr(Committer, "_sync", apply_then_sync)
@@ -92,14 +95,58 @@ def one_frame_per_record(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_failed_files_at_once(patch: pytest.MonkeyPatch) -> None:
-    apply_file = Committer.apply_file
+    apply_file = Applier.apply_file
 
-    def forget(self: Committer, key: Key, version: Version | None, *rest: Any) -> bool:
+    def forget(self: Applier, key: Key, version: Version | None, *rest: Any) -> bool:
         done = apply_file(self, key, version, *rest)
         self._state.overlay.release(key)
         return done
 
-    patch.setattr(Committer, "apply_file", forget)
+    patch.setattr(Applier, "apply_file", forget)
+
+
+def a_checkpoint_does_not_wait_for_files(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Committer, "force", Committer._sync_journal)
+
+
+def what_waits_is_forgotten_at_the_checkpoint(patch: pytest.MonkeyPatch) -> None:
+    freeze = Checkpointer.freeze
+
+    def forgetful(self: Checkpointer) -> bool:
+        applier = self._committer.applier
+        for key in list(applier._before):
+            del applier._before[key]
+            self._state.overlay.settle(key)
+        return freeze(self)
+
+    patch.setattr(Checkpointer, "freeze", forgetful)
+
+
+def files_before_the_sync_of_an_interval(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Committer, "ready", property(lambda self: self.applier.waiting))
+
+
+def the_version_before_what_waits_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    publish = Applier.publish
+
+    def forget(self: Applier, layer: Layer) -> None:
+        for key in layer:
+            self._before.pop(key, None)
+        publish(self, layer)
+
+    patch.setattr(Applier, "publish", forget)
+
+
+def a_failed_file_that_followed_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    write = Applier.write
+
+    def forget(self: Applier, most: int) -> int:
+        done = write(self, most)
+        for key, _ in self._state.overlay.pending():
+            self._state.overlay.release(key)
+        return done
+
+    patch.setattr(Applier, "write", forget)
 
 
 def sync_again(sync: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -190,6 +237,32 @@ LONG_BATCH = StoreScenario(
 )
 
 
+FOLLOWING = StoreScenario(
+    "a checkpoint of files that follow",
+    (
+        lambda driven: driven.save(memory("m0", 2), memory("m2", 2)),
+        lambda driven: driven.save(memory("m0", 3)),
+        lambda driven: driven.store.write_files(1),
+        lambda driven: driven.checkpoint(),
+    ),
+    CHECKPOINTED.before,
+    config=replace(SMALL_STORE, write_mode="behind"),
+)
+
+
+AHEAD = StoreScenario(
+    "files that follow before the journal is synced",
+    (
+        lambda driven: driven.save(memory("m0", 2)),
+        lambda driven: driven.save(memory("m1", 2)),
+        lambda driven: driven.save(memory("m0", 3)),
+        lambda driven: driven.store.write_files(9),
+    ),
+    CHECKPOINTED.before,
+    config=replace(SMALL_STORE, durability="interval", write_mode="behind"),
+)
+
+
 def named(name: str) -> StoreScenario:
     return next(scenario for scenario in SCENARIOS if scenario.name == name)
 
@@ -206,12 +279,20 @@ CRASHES: list[tuple[Plant, StoreScenario]] = [
     (one_frame_per_record, LONG_BATCH),
     (vector_ids_begin_again, named("recovery with logged views")),
     (views_renamed_before_they_are_synced, CHECKPOINTED),
+    (files_before_the_sync_of_an_interval, AHEAD),
+    (the_version_before_what_waits_is_forgotten, FOLLOWING),
+]
+# Seen only once the journal is dropped.
+LATE: list[tuple[Plant, StoreScenario]] = [
+    (a_checkpoint_does_not_wait_for_files, FOLLOWING),
+    (what_waits_is_forgotten_at_the_checkpoint, FOLLOWING),
 ]
 FAULTS: list[tuple[Plant, StoreScenario]] = [
     (forget_failed_files_at_once, CHECKPOINTED),
     (sync_the_journal_again, CHECKPOINTED),
     (sync_files_again_after_a_failed_checkpoint, CHECKPOINTED),
     (a_removal_is_not_made_again, CHECKPOINTED),
+    (a_failed_file_that_followed_is_forgotten, FOLLOWING),
 ]
 
 
@@ -227,6 +308,14 @@ def test_a_mistake_is_seen_by_crashes(monkeypatch: pytest.MonkeyPatch, plant: Pl
         sweep.crashes(policies=["lose_all", "keep_all", "sampled"])
 
 
+@pytest.mark.parametrize(("plant", "scenario"), LATE, ids=name_of)
+def test_a_mistake_is_seen_at_the_end(monkeypatch: pytest.MonkeyPatch, plant: Plant, scenario: StoreScenario) -> None:
+    sweep = StoreSweep(scenario)
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        sweep.crashes(seeds=[0], policies=["lose_all"])
+
+
 @pytest.mark.parametrize(("plant", "scenario"), FAULTS, ids=name_of)
 def test_a_mistake_is_seen_by_faults(monkeypatch: pytest.MonkeyPatch, plant: Plant, scenario: StoreScenario) -> None:
     sweep = StoreSweep(scenario)
@@ -236,7 +325,7 @@ def test_a_mistake_is_seen_by_faults(monkeypatch: pytest.MonkeyPatch, plant: Pla
 
 
 def test_none_of_this_is_seen_without_a_mistake() -> None:
-    for scenario in (CHECKPOINTED, LONG_BATCH):
+    for scenario in (CHECKPOINTED, LONG_BATCH, FOLLOWING, AHEAD):
         assert StoreSweep(scenario).crashes(seeds=[0], step=7)
     assert StoreSweep(CHECKPOINTED).faults(errnos=[errno.EIO], policies=["lose_all"], mended=True, step=3)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from rot_kinds import deleted, flipped, folder_in_place, is_segment, offsets
@@ -13,13 +12,12 @@ from rot_samples import SAMPLES, Sample, disk_of, is_entity
 import synthians_memory.engine.index as index_module
 import synthians_memory.engine.recovery as recovery_module
 import synthians_memory.engine.state as state_module
+import synthians_memory.engine.vector_files as vector_files_module
 import synthians_memory.engine.vector_log as vector_log_module
-import synthians_memory.engine.vectors as vectors_module
 import synthians_memory.storage.segment as segment_module
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.repair import Planner, Repairer, Step
 from synthians_memory.engine.store import Store
-from synthians_memory.engine.vectors import VectorView
 from synthians_memory.layout import FAISS_FILE, INDEX, INDEX_LOG, MAPPING, VECTORS_LOG
 from synthians_memory.reports import RepairReport
 from synthians_memory.storage.framing import BadRange, Frame, Scan, scan
@@ -80,14 +78,11 @@ class Text(str):
 
 
 def mapping_seal_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(vectors_module, "unseal", lambda data: (b"", b""))
+    patch.setattr(vector_files_module, "unseal", lambda data: (b"", b""))
 
 
-def faiss_file_is_parsed_unverified(patch: pytest.MonkeyPatch) -> None:
-    def read(view: VectorView, metadata: dict[str, Any]) -> bytes:
-        return view._backend.read(FAISS_FILE) or b""
-
-    patch.setattr(VectorView, "_verified_faiss", read)
+def faiss_file_is_taken_unverified(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(vector_files_module, "_is_named", lambda digest, mapping: True)
 
 
 def vector_log_is_not_verified(patch: pytest.MonkeyPatch) -> None:
@@ -154,7 +149,7 @@ PLANTED: list[tuple[Plant, Sample, Callable[[Sample], Iterator[Rot]]]] = [
     (index_seal_is_not_looked_at, CLOSED, lambda s: flips(s, of(INDEX), 60)),
     (index_log_groups_count_without_their_crc, CLOSED, lambda s: flips(s, of(INDEX_LOG), 40)),
     (mapping_seal_is_not_looked_at, CLOSED, lambda s: flips(s, of(MAPPING), 20)),
-    (faiss_file_is_parsed_unverified, CLOSED, lambda s: flips(s, of(FAISS_FILE), 3)),
+    (faiss_file_is_taken_unverified, CLOSED, lambda s: flips(s, of(FAISS_FILE), 3)),
     (vector_log_is_not_verified, CLOSED, lambda s: flips(s, of(VECTORS_LOG), 7)),
     (journal_frames_are_not_verified, CUT, lambda s: flips(s, is_segment, 250)),
     (damage_in_the_journal_is_not_reported, CUT, lambda s: flips(s, is_segment, 250)),

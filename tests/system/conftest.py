@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 from fork_server import ForkServer
-from mounts import require_recording_disks, tmpfs, why_nothing_can_be_mounted
+from mounts import (
+    make_image,
+    mounted_image,
+    require_recording_disks,
+    tmpfs,
+    why_no_disks,
+    why_nothing_can_be_mounted,
+)
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +36,18 @@ def place(tmp_path: Path) -> Iterator[Path]:
     else:
         with tmpfs(tmp_path / "memory", "size=2g") as directory:
             yield directory
+
+
+@pytest.fixture
+def quick_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory where every call a store makes is known, as in memory they are not, with syncs that take no time."""
+    if why_no_disks("ext4"):
+        yield tmp_path
+    else:
+        with tmpfs(tmp_path / "memory", "size=1g") as memory:
+            make_image(memory / "image", "ext4", mebibytes=256)
+            with mounted_image(memory / "image", tmp_path / "disk", "ext4") as directory:
+                yield directory
 
 
 @pytest.fixture

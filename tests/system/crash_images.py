@@ -1,7 +1,7 @@
 """The states in which a power cut may leave a recorded disk, exactly as its log allows them.
 
 What was written before the last flush is there. Of what was written since, each block, or in a torn state each
-sector, is there in any of its versions or not at all.
+sector outside of superblocks, is there in any of its versions or not at all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from recording_disk import MARK_RECORD, WRITE_RECORD
 
 Policy = Literal["lost", "kept", "shuffled", "torn"]
 POLICIES: Final[tuple[Policy, ...]] = ("lost", "kept", "shuffled", "torn")
-_UNITS: Final = {"shuffled": 4096, "torn": 512}
+_BLOCK: Final = 4096
+_SECTOR: Final = 512
+# The superblocks of ext4 and btrfs lie in these blocks. Each has one checksum over several sectors, and its file
+# system does not mount without it: it relies on the disk to write that block whole.
+_NEVER_TORN: Final = (0, 65536)
 
 
 @dataclass(frozen=True)
@@ -111,11 +115,21 @@ def _survivors(pending: Sequence[Record], policy: Policy, rng: Random) -> Iterat
     if policy in ("lost", "kept"):
         yield from pending if policy == "kept" else ()
         return
-    share, unit = rng.choice((0.1, 0.5, 0.9)), _UNITS[policy]
+    share = rng.choice((0.1, 0.5, 0.9))
     for record in pending:
-        for start in range(0, len(record.data), unit):
+        for part in _parts(record, torn=policy == "torn"):
             if rng.random() < share:
-                yield Record("W", record.offset + start, record.data[start : start + unit])
+                yield part
+
+
+def _parts(write: Record, *, torn: bool) -> Iterator[Record]:
+    """What of a write reaches the disk each by itself."""
+    start, end = write.offset, write.offset + len(write.data)
+    while start < end:
+        block = start - start % _BLOCK
+        size = _SECTOR if torn and block not in _NEVER_TORN else block + _BLOCK - start
+        yield Record("W", start, write.data[start - write.offset : start - write.offset + size])
+        start += size
 
 
 def _apply(image: Path, writes: Iterator[Record] | Sequence[Record]) -> None:

@@ -76,12 +76,13 @@ class Bench:
         return len(moments) * len(POLICIES)
 
     async def require_kept(self, cuts: PowerCuts, policy: Policy, rng: Random, what: str) -> None:
-        image = self.images / "cut"
+        image, drawn = self.images / "cut", rng.getstate()
         cuts.leave(policy, image, rng)
         try:
             with mounted_image(image, self.images / "after", self.kind, self.options) as target:
                 await require_kept(target / "store", cuts.history.copy())
         except BaseException as error:
+            rng.setstate(drawn)
             cuts.leave(policy, self.kept / "cut", rng)
             error.add_note(f"power cut {what}; the disk before recovery is {self.kept / 'cut'}")
             raise

@@ -31,6 +31,13 @@ CONFIG: dict[str, Any] = {
 LAZY_EXT4 = "noauto_da_alloc,commit=300"
 
 
+MODES: dict[str, dict[str, Any]] = {
+    "commit": {"durability": "commit"},
+    "interval": {"durability": "interval"},
+    "behind": {"write_mode": "behind"},
+}
+
+
 def lives(rng: Random, **config: Any) -> list[Life]:
     """One is killed, one closes the store, one is killed."""
     settings = {"config": CONFIG | config, "seed": rng.random()}
@@ -59,15 +66,20 @@ async def cut_during_recovery(bench: Bench, cuts: PowerCuts, moment: int, count:
 
 
 @pytest.mark.parametrize(
-    ("options", "durability"),
-    [(LAZY_EXT4, "commit"), (f"data=writeback,{LAZY_EXT4}", "commit"), (LAZY_EXT4, "interval")],
-    ids=["ordered", "writeback", "interval"],
+    ("options", "mode"),
+    [
+        (LAZY_EXT4, "commit"),
+        (f"data=writeback,{LAZY_EXT4}", "commit"),
+        (LAZY_EXT4, "interval"),
+        (LAZY_EXT4, "behind"),
+    ],
+    ids=["ordered", "writeback", "interval", "behind"],
 )
 async def test_a_power_cut_on_ext4_loses_nothing_acknowledged(
-    fork_server: ForkServer, images: Path, tmp_path: Path, options: str, durability: str
+    fork_server: ForkServer, images: Path, tmp_path: Path, options: str, mode: str
 ) -> None:
     bench, rng = Bench(fork_server, images, tmp_path, "ext4", options), Random(1)
-    cuts = recorded(bench, lives(rng, durability=durability), durable=durability == "commit")
+    cuts = recorded(bench, lives(rng, **MODES[mode]), durable=mode != "interval")
     assert await bench.cut(cuts, CUTS, rng) == CUTS * len(POLICIES)
     assert cuts.history.operations > 0
 
@@ -116,19 +128,19 @@ FILE_SYSTEMS = [
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("durability", ["commit", "interval"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("kind", "options"), FILE_SYSTEMS)
 async def test_many_power_cuts_lose_nothing_acknowledged(
-    fork_server: ForkServer, images: Path, tmp_path: Path, kind: str, options: str, durability: str
+    fork_server: ForkServer, images: Path, tmp_path: Path, kind: str, options: str, mode: str
 ) -> None:
     require_recording_disks(kind)
     bench, rng = Bench(fork_server, images, tmp_path, kind, options), Random(5)
     states = operations = 0
     for _ in range(RECORDINGS):
-        cuts = recorded(bench, lives(rng, durability=durability), durable=durability == "commit")
+        cuts = recorded(bench, lives(rng, **MODES[mode]), durable=mode != "interval")
         states += await bench.cut(cuts, MANY_CUTS, rng)
         operations += cuts.history.operations
-    print(f"{kind} {options} {durability}: {states} states after power cuts, {operations} acknowledged operations")
+    print(f"{kind} {options} {mode}: {states} states after power cuts, {operations} acknowledged operations, 0 lost")
 
 
 @pytest.mark.long
@@ -141,4 +153,4 @@ async def test_many_second_power_cuts_during_recovery_lose_nothing_acknowledged(
     states = 0
     for moment in sorted(rng.sample(cuts.moments, RECORDINGS)):
         states += await cut_during_recovery(bench, cuts, moment, MANY_CUTS // 4, rng)
-    print(f"{states} states after a second power cut")
+    print(f"{states} states after a second power cut, 0 lost")

@@ -17,13 +17,15 @@ from failing_calls import Failure, calls_in, counted, failing, failures, require
 from fork_server import ForkServer
 from verdict import require_kept, seen_by_reader
 
-SAMPLE = 30
+SAMPLE = 20
 CONFIG: dict[str, Any] = {
     "embedding_dimension": DIMENSION,
     "segment_bytes": 16 * 1024,
     "checkpoint_interval": 60.0,
     "index_backup_count": 1,
     "backup_interval": 0.0,
+    # Every load asks the disk.
+    "cache_bytes": 0,
 }
 # Of a repair at open: a file that could not be read then was moved aside, and restored from the journal.
 HARMLESS = ("vectors_damaged", "index_damaged")
@@ -35,28 +37,37 @@ class Crashed:
 
     path: Path
     history: Acknowledged
+    config: dict[str, Any]
 
     def copy(self, name: str) -> Crashed:
-        return Crashed(shutil.copytree(self.path, self.path.with_name(name)), self.history.copy())
+        return Crashed(shutil.copytree(self.path, self.path.with_name(name)), self.history.copy(), self.config)
 
 
-@pytest.fixture
-async def crashed(fork_server: ForkServer, place: Path) -> Crashed:
-    path, history = place / "crashed", Acknowledged()
+@pytest.fixture(params=["through", "behind"])
+async def crashed(fork_server: ForkServer, quick_disk: Path, request: pytest.FixtureRequest) -> Crashed:
+    config = CONFIG | {"write_mode": request.param}
+    path, history = quick_disk / "crashed", Acknowledged()
     for life, steps in enumerate((12, 6), start=1):
-        settings = {"path": str(path), "config": CONFIG, "seed": 4, "life": life, "tasks": 2, "steps": steps}
+        settings: dict[str, Any] = {
+            "path": str(path),
+            "config": config,
+            "seed": 4,
+            "life": life,
+            "tasks": 2,
+            "steps": steps,
+        }
         with closing(fork_server.start("work", **settings)) as child:
             for line in child.lines():
                 history.note(line)
                 if life == 2 and history.operations > 25:
                     child.kill()
     history.settle(await seen_by_reader(path))
-    return Crashed(path, history)
+    return Crashed(path, history, config)
 
 
 def suffer(server: ForkServer, store: Crashed, failure: Failure | None, log: Path | None = None) -> None:
     """A process opens the store, works with it and closes it, while calls fail."""
-    child = server.start("suffer", path=str(store.path), config=CONFIG, life=3, waits=True)
+    child = server.start("suffer", path=str(store.path), config=store.config, life=3, waits=True)
     with closing(child):
         assert child.line() == {"ready": True}
         tracer = failing(child.pid, failure) if failure else counted(child.pid, log or Path("/dev/null"))
@@ -84,14 +95,14 @@ async def require_survived(server: ForkServer, crashed: Crashed, chosen: Iterabl
 
 
 async def test_a_sample_of_failing_calls_loses_nothing_acknowledged(
-    fork_server: ForkServer, crashed: Crashed, place: Path
+    fork_server: ForkServer, crashed: Crashed, quick_disk: Path
 ) -> None:
     require_strace()
     store = crashed.copy("counted")
-    suffer(fork_server, store, None, place / "log")
+    suffer(fork_server, store, None, quick_disk / "log")
     assert store.history.refusals == {}
     await require_kept(store.path, store.history)
-    possible = failures(calls_in(place / "log"))
+    possible = failures(calls_in(quick_disk / "log"))
     met = await require_survived(fork_server, crashed, Random(5).sample(possible, SAMPLE))
     assert met
 
@@ -99,11 +110,11 @@ async def test_a_sample_of_failing_calls_loses_nothing_acknowledged(
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 async def test_every_failing_call_loses_nothing_acknowledged(
-    fork_server: ForkServer, crashed: Crashed, place: Path
+    fork_server: ForkServer, crashed: Crashed, quick_disk: Path
 ) -> None:
     require_strace()
-    suffer(fork_server, crashed.copy("counted"), None, place / "log")
-    possible = failures(calls_in(place / "log"))
+    suffer(fork_server, crashed.copy("counted"), None, quick_disk / "log")
+    possible = failures(calls_in(quick_disk / "log"))
     met = await require_survived(fork_server, crashed, possible)
     print(
         f"{len(possible)} failures of {len({failure.call for failure in possible})} calls, 0 lost; refused with {met}"

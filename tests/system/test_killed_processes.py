@@ -28,6 +28,13 @@ CONFIG: dict[str, Any] = {
 }
 
 
+MODES: dict[str, dict[str, Any]] = {
+    "commit": {"durability": "commit"},
+    "interval": {"durability": "interval"},
+    "behind": {"write_mode": "behind"},
+}
+
+
 def moments(rng: Random) -> Iterator[tuple[int, float]]:
     """How many lines an opened store has said, and the seconds after that, at its kill; a part lies within recovery."""
     while True:
@@ -42,7 +49,7 @@ async def kill_again_and_again(
     history = Acknowledged()
     for life, (lines, seconds) in zip(range(1, kills + 1), moments(rng), strict=False):
         logged = rng.choice((0, 0.6, 100.0))
-        settings = {
+        settings: dict[str, Any] = {
             "path": str(path),
             "config": CONFIG | config,
             "seed": seed,
@@ -68,12 +75,10 @@ async def kill_again_and_again(
     return history
 
 
-@pytest.mark.parametrize("durability", ["commit", "interval"])
-async def test_killed_processes_lose_nothing_acknowledged(
-    fork_server: ForkServer, place: Path, durability: str
-) -> None:
-    kills = KILLS if durability == "commit" else KILLS // 3
-    history = await kill_again_and_again(fork_server, place / "store", kills, 1, durability=durability)
+@pytest.mark.parametrize("mode", MODES)
+async def test_killed_processes_lose_nothing_acknowledged(fork_server: ForkServer, place: Path, mode: str) -> None:
+    kills = KILLS if mode == "commit" else KILLS // 3
+    history = await kill_again_and_again(fork_server, place / "store", kills, 1, **MODES[mode])
     assert history.operations > kills
 
 
@@ -87,9 +92,7 @@ async def test_killed_processes_whose_clock_goes_backwards_lose_nothing_acknowle
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("durability", ["commit", "interval"])
-async def test_many_killed_processes_lose_nothing_acknowledged(
-    fork_server: ForkServer, place: Path, durability: str
-) -> None:
-    history = await kill_again_and_again(fork_server, place / "store", MANY_KILLS, 2, durability=durability)
-    print(f"{MANY_KILLS} kills, {history.lives} lives, {history.operations} acknowledged operations, 0 lost")
+@pytest.mark.parametrize("mode", MODES)
+async def test_many_killed_processes_lose_nothing_acknowledged(fork_server: ForkServer, place: Path, mode: str) -> None:
+    history = await kill_again_and_again(fork_server, place / "store", MANY_KILLS, 2, **MODES[mode])
+    print(f"{mode}: {MANY_KILLS} kills, {history.lives} lives, {history.operations} acknowledged operations, 0 lost")

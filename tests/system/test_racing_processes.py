@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fork_server import Child, ForkServer
@@ -17,7 +18,7 @@ ROUNDS = 10
 
 def start(server: ForkServer, stack: ExitStack, path: str, pair: int) -> list[Child]:
     """Two processes that will race for the same store in every round."""
-    settings = {"path": path, "rounds": ROUNDS}
+    settings: dict[str, Any] = {"path": path, "rounds": ROUNDS}
     names = (f"{pair} left", f"{pair} right")
     return [stack.enter_context(closing(server.start("race", name=name, **settings))) for name in names]
 
