@@ -29,7 +29,17 @@ ENTRY = re.compile(
 WHOLE_CLASSES = {
     name: getattr(synthians_memory, name) for name in ("MemoryPersistence", "MemoryVectorIndex", "Embedder")
 } | {"Transaction": Transaction}
-TABLES = ["MemoryEntry", "MemoryAssembly", "StoreConfig", "SearchHit", "ImportReport", "Finding", "RepairReport"]
+TABLES = [
+    "MemoryEntry",
+    "MemoryAssembly",
+    "StoreConfig",
+    "SearchHit",
+    "RecallHit",
+    "RecallParts",
+    "ImportReport",
+    "Finding",
+    "RepairReport",
+]
 NO_DEFAULT_TO_SHOW = {"a new UUID", "now", "{}", "required"}
 
 

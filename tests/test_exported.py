@@ -16,7 +16,7 @@ from synthians_memory import embedding
 # Libraries that a program without a terminal, a server or an embedder should not have to load.
 NOT_NEEDED = {
     "apscheduler", "grpc", "jsonschema", "pydantic", "pytest", "requests", "rich", "safetensors", "sentence_transformers",
-    "sqlite3", "tokenizers", "torch", "typer", "watchfiles", "wordllama", "yaml",
+    "tokenizers", "torch", "typer", "watchfiles", "wordllama", "yaml",
 }  # fmt: skip
 PACKAGES = [synthians_memory, embedding]
 

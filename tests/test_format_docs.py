@@ -153,7 +153,7 @@ def test_the_layout_names_every_path_of_the_store() -> None:
         if name.isupper() and isinstance(value, str) and not name.startswith("_")
     ]
     inside = {path for path in paths if not path.endswith(".next")}
-    assert {path.rpartition("/")[2] for path in inside} <= set(re.findall(r"[\w.]+", tree))
+    assert {path.rpartition("/")[2] for path in inside} <= set(re.findall(r"[\w.-]+", tree))
 
 
 # Schemas

@@ -330,8 +330,7 @@ class MemoryPersistence:
         Args:
             query: a vector, or a text for the embedder.
             k: at least 1.
-            where: only those that match this filter, applied before the `k` are taken: a mapping of paths to values or
-                to operators, see `engine.filters`.
+            where: only those that match this filter (see `engine.filters`), applied before the `k` are taken.
             kind: "memory" or "assembly".
 
         Raises:
@@ -361,8 +360,8 @@ class MemoryPersistence:
         Args:
             text: anything; words, "phrases in quotes", prefix*.
             k: at least 1.
-            mode: "hybrid", or one of "vector" and "text" alone. Hybrid without an embedder, or for a text in which it
-                finds nothing, goes by the text; each hit's `mode` says so.
+            mode: "hybrid", "vector" or "text". Hybrid without an embedder, or for a text in which it finds nothing,
+                goes by the text; each hit's `mode` says so.
             where: as in `search`.
             min_score: leave out hits with a lower score.
             timeout: seconds; None: no limit.
@@ -379,11 +378,9 @@ class MemoryPersistence:
             UsageError: mode "vector" without an embedder.
             InvalidValueError, InvalidTypeError, DimensionError: an argument is wrong.
         """
-        session = self._opened()
-        weights = {"vector_weight": vector_weight, "neighbours": neighbours}
-        weights |= {"recency": recency, "half_life": half_life, "importance": importance}
-        query = checked_recall(text, k, mode, where, min_score, fusion, **weights)
-        return await recall(session, self._embedder, query, timeout)
+        weights = {"neighbours": neighbours, "recency": recency, "half_life": half_life, "importance": importance}
+        query = checked_recall(text, k, mode, where, min_score, fusion, vector_weight=vector_weight, **weights)
+        return await recall(self._opened(), self._embedder, query, timeout)
 
     async def remember(
         self,

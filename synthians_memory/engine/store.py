@@ -6,8 +6,8 @@ It is not the asynchronous facade (`persistence`) and starts no thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from synthians_memory.codec import Version
 from synthians_memory.config import CheckLevel, StoreConfig
@@ -16,7 +16,7 @@ from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
 from synthians_memory.engine.deadline import Deadline
 from synthians_memory.engine.filter_sql import compile_filter
-from synthians_memory.engine.filters import All, Tree
+from synthians_memory.engine.filters import All, Tree, parse_where
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.recovery import OpenedStore, open_for_reading, open_for_writing
 from synthians_memory.engine.repair import Planner, Repairer
@@ -169,15 +169,18 @@ class Store:
         self.refresh()
         return self.state.load(key)
 
-    def search(self, query: Vector, k: int, kind: Kind, where: Tree | None) -> list[SearchHit]:
+    def search(
+        self, query: Vector, k: int, kind: Kind, where: Mapping[str, Any] | Tree | None = None
+    ) -> list[SearchHit]:
         """The `k` nearest entities of `kind`, best first, of those that match `where`; equal scores by age of the vector.
 
         Raises:
-            DimensionError, InvalidValueError: the query cannot be used.
+            DimensionError, InvalidValueError, InvalidTypeError: the query or filter cannot be used.
         """
         allowed: list[str] | None = None
-        if where is not None and where != All(()):
-            condition = compile_filter(where)
+        tree = parse_where(where) if isinstance(where, Mapping) else where
+        if tree is not None and tree != All(()):
+            condition = compile_filter(tree)
             deadline = Deadline(None, self.state.clock.monotonic)
             allowed = self.ask_text(deadline, lambda index: index.select(kind, condition))
         hits = self.state.vectors.search(query, k, kind, allowed)

@@ -218,20 +218,16 @@ class TextIndex:
         with self._guarded():
             return dict(self._rows("SELECT id, hash FROM entity WHERE kind = ?", (_KIND_CODES[kind],)))
 
-    def quick_defect(self) -> str:
-        """What is wrong with the structure of its pages, in words; "" where nothing is."""
+    def defect(self, *, deep: bool = False) -> str:
+        """What is wrong with the structure of its pages, in words; "" where nothing is.
+
+        `deep`: compare also the words with their index, and raise DamagedViewError. Of a copy: it needs to write.
+        """
         with self._guarded():
             found = self._rows("PRAGMA quick_check(1)")
+            for table in _WORDS.values() if deep else ():
+                self._connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
             return "" if found == [("ok",)] else str(found[0][0] if found else "no answer")
-
-    def deep_defect(self) -> str:
-        """As `quick_defect`; compares also the words with their index. Of a copy: it needs to write."""
-        defect = self.quick_defect()
-        if not defect:
-            with self._guarded():
-                for table in _WORDS.values():
-                    self._connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
-        return defect
 
     def copy(self) -> TextIndex:
         """A copy in memory."""

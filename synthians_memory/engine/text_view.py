@@ -196,7 +196,7 @@ class TextView:
 
     def _is_usable(self, index: TextIndex, wanted: tuple[object, ...], *, sealed: bool) -> bool:
         try:
-            return (sealed or not index.quick_defect()) and index.identity() == wanted
+            return (sealed or not index.defect()) and index.identity() == wanted
         except DamagedViewError:
             return False
 
@@ -320,8 +320,7 @@ class TextView:
             if copy.identity() != TextIndex.expected_identity(*source.identity):
                 # Of another life of the store, or another version: it is built again when it is used.
                 return ""
-            defect = copy.deep_defect()
-            return defect or self._row_defect(copy, source)
+            return copy.defect(deep=True) or self._row_defect(copy, source)
         finally:
             copy.close()
 

@@ -17,7 +17,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from synthians_memory.codec import Version, content_hash_text
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.commit import Batch
-from synthians_memory.engine.filters import parse_where
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.store import Store
 from synthians_memory.errors import ConflictError, ReadOnlyError, SynthiansMemoryError
@@ -358,11 +357,10 @@ class StoreMachine(StoreLife):
     def search(self, vector: tuple[int, ...], k: int, kind: Kind, group: int | None) -> None:
         """Search finds what is nearest among what is there."""
         where = None if group is None else {"group": group}
-        tree = None if where is None else parse_where(where)
         found = scores(self.state, vector, kind, where, self.metric)
         wanted = {key[1]: score for key, score in found.items() if self.is_certain(key)}
         uncertain = {key[1] for key in KEYS if key[0] == kind and not self.is_certain(key)}
-        hits = self.store.search(np.array(vector, dtype=np.float32), len(KEYS) if uncertain else k, kind, tree)
+        hits = self.store.search(np.array(vector, dtype=np.float32), len(KEYS) if uncertain else k, kind, where)
         require_hits([hit for hit in hits if hit.memory_id not in uncertain], wanted, len(KEYS) if uncertain else k)
 
     def is_certain(self, key: Key) -> bool:
