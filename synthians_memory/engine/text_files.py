@@ -69,17 +69,17 @@ class TextFiles:
         if not isinstance(backend, LocalBackend):
             return None
         held = backend.stat(SUPERBLOCK)
-        there = _lstat(os.path.join(backend.location, SUPERBLOCK))
+        there = cls(backend.location).lstat(SUPERBLOCK)
         if held is None or there is None or (held.size, held.mtime_ns) != (there.st_size, there.st_mtime_ns):
             return None
         return cls(backend.location)
 
     def look(self) -> Found:
         """What stands on disk; reads all of a sealed file. Raises DiskError; changes nothing."""
-        folder = _lstat(os.path.join(self._root, TEXT))
+        folder = self.lstat(TEXT)
         if folder is None:
             return Found("fresh")
-        entries = {path: _lstat(os.path.join(self._root, path)) for path in _FILES}
+        entries = {path: self.lstat(path) for path in _FILES}
         if not stat.S_ISDIR(folder.st_mode) or any(e and not stat.S_ISREG(e.st_mode) for e in entries.values()):
             return Found("unusable")
         file = entries[TEXT_FILE]
@@ -152,6 +152,15 @@ class TextFiles:
             raise disk_error(error, "read", TEXT_FILE) from error
         return size, hasher.hexdigest()
 
+    def lstat(self, path: str) -> os.stat_result | None:
+        """The entry at `path`, relative to the store, as it is found by path; None where nothing is. Raises DiskError."""
+        try:
+            return os.lstat(os.path.join(self._root, path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise disk_error(error, "stat", path) from error
+
     def _read(self, path: str, most: int) -> bytes:
         try:
             with open(os.open(os.path.join(self._root, path), _READ), "rb", buffering=0) as file:
@@ -169,12 +178,3 @@ def _stated_size(header: bytes) -> int:
 
 
 _SEAL_TYPES: Final = {"bytes": int, "sha256": str, "counter": str, "epoch": str, "sequence": int}
-
-
-def _lstat(path: str) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise disk_error(error, "stat", path) from error

@@ -31,7 +31,7 @@ from synthians_memory.engine.text_files import TextFiles
 from synthians_memory.engine.text_index import TextIndex
 from synthians_memory.engine.view import NOWHERE, Change, Position
 from synthians_memory.errors import DamagedViewError, DiskError
-from synthians_memory.layout import Kind
+from synthians_memory.layout import TEXT, TEXT_FILE, TEXT_JOURNAL, TEXT_SEAL, Kind
 from synthians_memory.storage.backend import Backend
 
 __all__ = ["Source", "TextView"]
@@ -39,6 +39,8 @@ __all__ = ["Source", "TextView"]
 T = TypeVar("T")
 
 _KINDS: Final[tuple[Kind, ...]] = ("memory", "assembly")
+# What an error may be about for the database to be given up.
+_OWN: Final = frozenset([TEXT, TEXT_FILE, TEXT_JOURNAL, TEXT_SEAL])
 # Entities in one transaction: large enough to cost little each, small enough to be gone on with.
 _BATCH: Final = 2000
 # Beyond so many changes that nobody asked for, comparing everything is cheaper than remembering them.
@@ -122,7 +124,7 @@ class TextView:
 
         Raises:
             SearchTimeoutError: the deadline was reached; what was brought up to date stays so.
-            DamagedViewError, DiskError: there is no database even in memory.
+            DiskError: an entity cannot be read; or, like DamagedViewError, there is no database even in memory.
         """
         if not self._using.acquire(timeout=deadline.remaining):
             raise deadline.error()
@@ -131,8 +133,11 @@ class TextView:
                 try:
                     return self._answer(source, deadline, question)
                 except (DamagedViewError, DiskError) as error:
+                    if error.path not in _OWN:
+                        # An entity could not be read: that is nothing that another database would mend.
+                        raise
                     source.report(error)
-                    self._give_up(error)
+                    self._give_up(error, source)
             return self._answer(source, deadline, question)
         finally:
             self._using.release()
@@ -143,13 +148,13 @@ class TextView:
             deadline.check()
             return question(index)
 
-    def _give_up(self, error: DamagedViewError | DiskError) -> None:
-        """Leave the database; the next one is a new file where this one was damaged, else in memory."""
-        was_stored = self._index is None or self._index.stored
+    def _give_up(self, error: DamagedViewError | DiskError, source: Source) -> None:
+        """Leave the database; the next one is a new file where this one was damaged and is the writer's, else in memory."""
+        in_file = self._index.stored if self._index is not None else self._files is not None
         self._forget()
-        if isinstance(error, DiskError) or not was_stored:
+        if isinstance(error, DiskError) or not in_file or not source.writable or self._files is None:
             self._in_memory = True
-        elif self._files is not None:
+        else:
             self._discard_files(self._files)
 
     def _discard_files(self, files: TextFiles) -> None:
@@ -303,6 +308,11 @@ class TextView:
                 return "" if copy is None else self._defect_of(copy, source)
             except DamagedViewError as error:
                 return error.message
+            except DiskError as error:
+                if error.path not in _OWN:
+                    raise
+                # A write was interrupted, or goes on: whoever opens it for writing decides.
+                return ""
 
     def _copy(self, source: Source) -> TextIndex | None:
         if self._index is not None and self._index.stored:
@@ -312,7 +322,7 @@ class TextView:
         if files is None or found is None or found.state in ("fresh", "unusable"):
             return None
         if found.state == "damaged":
-            raise DamagedViewError("the text index does not match its seal")
+            raise DamagedViewError("the text index does not match its seal", path=TEXT_FILE)
         return TextIndex.copy_of(files.path)
 
     def _defect_of(self, copy: TextIndex, source: Source) -> str:

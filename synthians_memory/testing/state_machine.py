@@ -17,8 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from synthians_memory.codec import Version, content_hash_text
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.commit import Batch
+from synthians_memory.engine.deadline import Deadline
+from synthians_memory.engine.filter_sql import compile_filter
+from synthians_memory.engine.filters import Tree, matches, parse_where
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.store import Store
+from synthians_memory.engine.text_index import TextIndex
 from synthians_memory.errors import ConflictError, ReadOnlyError, SynthiansMemoryError
 from synthians_memory.layout import ENTITY_FOLDERS, JOURNAL, Kind
 from synthians_memory.reports import Finding
@@ -363,6 +367,19 @@ class StoreMachine(StoreLife):
         hits = self.store.search(np.array(vector, dtype=np.float32), len(KEYS) if uncertain else k, kind, where)
         require_hits([hit for hit in hits if hit.memory_id not in uncertain], wanted, len(KEYS) if uncertain else k)
 
+    @rule(group=groups)
+    def ask_text(self, group: int | None) -> None:
+        """The text index finds the word, and what a filter says, among what is there."""
+        tree = parse_where({"$not": {"group": group}})
+        found = self.store.ask_text(Deadline(None, lambda: 0.0), lambda index: _with_word(index, "x", tree))
+        certain = {key[1]: v.entity for key, v in self.state.items() if key[0] == "memory" and self.is_certain(key)}
+        allowed = {i for i, entity in certain.items() if matches(entity, tree)}
+        wanted = {i for i in allowed if certain[i].__dict__["content"] == "x"}
+        without = {i for i in allowed if not certain[i].__dict__["content"]}
+        uncertain = {key[1] for key in KEYS if not self.is_certain(key)}
+        require(wanted - uncertain <= found, f"the word was not found in {wanted - found}")
+        require(found - uncertain <= allowed - without, f"the word was found in {found} of {allowed}")
+
     def is_certain(self, key: Key) -> bool:
         """Whether nobody else has changed the file of an entity."""
         return key in KEYS
@@ -401,3 +418,8 @@ class StoreMachine(StoreLife):
         for kind in ("memory", "assembly"):
             known = {entity_id for k, entity_id in KEYS if k == kind}
             require(set(store.state.index.rows[kind]) <= known, f"the memory index has other ids of kind {kind}")
+
+
+def _with_word(index: TextIndex, word: str, tree: Tree) -> set[str]:
+    index.narrow("memory", compile_filter(tree))
+    return {i for _, i, _ in index.words("memory", f'"{word}"', len(KEYS), narrowed=True)}

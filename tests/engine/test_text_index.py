@@ -14,6 +14,7 @@ import pytest
 from damaged_stores import contents, flip, memory, opened, save
 
 from synthians_memory import MemoryEntry, MemoryPersistence
+from synthians_memory.engine import text_view
 from synthians_memory.engine.deadline import Deadline
 from synthians_memory.engine.filter_sql import compile_filter
 from synthians_memory.engine.filters import parse_where
@@ -104,6 +105,15 @@ def test_updates_and_deletes_are_followed(tmp_path: Path) -> None:
             save(store, *(entry(generator.randrange(20), content=generator.choice(WORDS)) for _ in range(3)))
             if generator.random() < 0.5:
                 require_right(store)
+        require_right(store)
+
+
+def test_more_changes_than_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_view, "_MOST_NOTED", 5)
+    with opened(tmp_path) as store:
+        for numbers in (range(10), range(5, 12), range(2)):
+            require_right(store)
+            save(store, *(entry(n, content=f"banana {n} {numbers}") for n in numbers))
         require_right(store)
 
 
@@ -267,8 +277,11 @@ def test_a_damaged_file_is_built_again(
             (tmp_path / TEXT_SEAL).read_bytes().replace(b'"counter":"0', b'"counter":"9')
         )
     damage(tmp_path / name)
+    before = contents(tmp_path)
     with opened_reader(tmp_path) as reader:
         require_right(reader)
+        assert [f.code for f in reader.check("full") if f.severity != "note"] in ([], ["text_damaged"])
+    assert contents(tmp_path) == before
     with opened(tmp_path) as store:
         require_right(store)
         assert [f for f in store.check("full") if f.severity != "note"] == []
