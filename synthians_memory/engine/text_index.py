@@ -346,7 +346,7 @@ class TextIndex:
     def allowed_ids(self) -> list[str]:
         """The ids of what `narrow` found."""
         with self._guarded():
-            return [i for (i,) in self._rows("SELECT id FROM temp.allowed JOIN entity USING (row)")]
+            return [i for (i,) in self._rows("SELECT id FROM temp.allowed CROSS JOIN entity USING (row)")]
 
     def words(self, kind: Kind, expression: str, most: int, *, narrowed: bool = False) -> list[Match]:
         """The `most` entities of `kind` that match an expression of FTS5 best, best first; `narrowed`: of the allowed ones.
@@ -356,7 +356,7 @@ class TextIndex:
         table, limits = _WORDS[kind], "AND +rowid IN (SELECT row FROM temp.allowed)" if narrowed else ""
         matched = f"SELECT rowid, bm25({table}) AS rank FROM {table} WHERE {table} MATCH ? {limits}"
         best = f"SELECT rowid, rank FROM ({matched} ORDER BY rowid DESC LIMIT {MOST_RANKED}) ORDER BY rank LIMIT ?"
-        sql = f"SELECT entity.row, entity.id, -rank FROM ({best}) AS found JOIN entity ON entity.row = found.rowid"
+        sql = f"SELECT entity.row, entity.id, -rank FROM ({best}) AS found CROSS JOIN entity ON entity.row = found.rowid"
         with self._guarded():
             return sorted(self._rows(sql, (expression, most)), key=_by_score)
 

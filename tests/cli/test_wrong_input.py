@@ -163,7 +163,9 @@ def test_what_to_search_for(call: Called, store: Path, tmp_path: Path) -> None:
         (["pep"], "no KEY=VALUE"),
         (["=1"], "no KEY=VALUE"),
         (["a=1", "a=2"], "'a' twice"),
-        (["$or=1"], "unknown operator"),
+        (["$nor=1"], "unknown operator"),
+        (["$or=1"], "$or must be a list of mappings"),
+        (['a={"$like": 1}'], "where.a has the unknown operator '$like'"),
     ],
 )
 def test_conditions(conditions: list[str], message: str, call: Called, store: Path) -> None:
