@@ -356,7 +356,9 @@ class TextIndex:
         table, limits = _WORDS[kind], "AND +rowid IN (SELECT row FROM temp.allowed)" if narrowed else ""
         matched = f"SELECT rowid, bm25({table}) AS rank FROM {table} WHERE {table} MATCH ? {limits}"
         best = f"SELECT rowid, rank FROM ({matched} ORDER BY rowid DESC LIMIT {MOST_RANKED}) ORDER BY rank LIMIT ?"
-        sql = f"SELECT entity.row, entity.id, -rank FROM ({best}) AS found CROSS JOIN entity ON entity.row = found.rowid"
+        sql = (
+            f"SELECT entity.row, entity.id, -rank FROM ({best}) AS found CROSS JOIN entity ON entity.row = found.rowid"
+        )
         with self._guarded():
             return sorted(self._rows(sql, (expression, most)), key=_by_score)
 

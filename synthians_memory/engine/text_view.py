@@ -222,25 +222,30 @@ class TextView:
             compare, self._to_compare, self._following = self._to_compare, False, True
         if compare:
             self._note_differences(source, index)
-        while True:
+        with self._guard:
+            # What is noted from now on stands behind them, and is not waited for.
+            left = len(self._noted)
+        while left > 0:
             with self._guard:
-                batch, rest = self._next_batch()
+                batch, rest = self._next_batch(min(left, _BATCH))
                 sequence = None if rest else self._sequence
-            if not batch:
-                return
+            left -= len(batch)
             try:
                 deadline.check()
+                if not batch:
+                    # So much was saved meanwhile that it was forgotten what.
+                    return self._catch_up(source, index, deadline)
                 self._take_in(source, index, batch, sequence)
             except BaseException:
                 with self._guard:
                     self._noted = {**dict.fromkeys(batch), **self._noted}
                 raise
 
-    def _next_batch(self) -> tuple[list[Key], bool]:
+    def _next_batch(self, most: int) -> tuple[list[Key], bool]:
+        """The first `most` that are noted, taken out, and whether there are more."""
         noted = list(self._noted)
-        batch = noted[:_BATCH]
-        self._noted = dict.fromkeys(noted[_BATCH:])
-        return batch, len(noted) > _BATCH
+        self._noted = dict.fromkeys(noted[most:])
+        return noted[:most], len(noted) > most
 
     def _note_differences(self, source: Source, index: TextIndex) -> None:
         try:

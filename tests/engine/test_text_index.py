@@ -117,6 +117,27 @@ def test_more_changes_than_are_remembered(tmp_path: Path, monkeypatch: pytest.Mo
         require_right(store)
 
 
+def test_more_changes_than_are_remembered_while_it_catches_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_view, "_MOST_NOTED", 5)
+    monkeypatch.setattr(text_view, "_BATCH", 2)
+    with opened(tmp_path) as store:
+        save(store, *(entry(n) for n in range(5)))
+        require_right(store)
+        save(store, *(entry(n, content="apple") for n in range(4)))
+        take_in = store.state.text._take_in
+
+        def saving(*arguments: Any) -> None:
+            monkeypatch.undo()
+            take_in(*arguments)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(text_view, "_MOST_NOTED", 5)
+                save(store, *(entry(n, content="banana") for n in range(10, 20)))
+
+        monkeypatch.setattr(store.state.text, "_take_in", saving)
+        assert by_word(store, "banana") == {f"m{n:03}" for n in range(10, 20)}
+        require_right(store)
+
+
 def test_stemming_accents_case_and_prefixes(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         save(store, *(entry(n) for n in range(7)))
