@@ -6,6 +6,7 @@ It is not the acknowledgement (`commit`), and it makes nothing durable (`checkpo
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from synthians_memory.codec import Version, inspect, unseal
@@ -36,6 +37,8 @@ class _Before(NamedTuple):
     since: float
 
 
+# Files that are written in one call of the back end.
+_AT_ONCE: Final = 64
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
@@ -84,18 +87,44 @@ class Applier:
 
         What cannot be written is stuck then, and waits no more.
         """
-        overlay = self._state.overlay
-        done = 0
-        while done < most and self._before:
-            key, before = next(iter(self._before.items()))
-            _, version = overlay.get(key)
-            stuck = overlay.stuck.get(key)
-            known = before.known | stuck.known if stuck else before.known
-            self.apply_file(key, version, known, before.seen)
-            del self._before[key]
-            overlay.settle(key)
-            done += 1
-        return done
+        due = [key for key, _ in zip(self._before, range(most), strict=False)]
+        for start in range(0, len(due), _AT_ONCE):
+            part = due[start : start + _AT_ONCE]
+            written = self._write_many(part) if self._state.files.takes_many(len(part)) else set()
+            for key in part:
+                if key not in written:
+                    self._write_one(key)
+                del self._before[key]
+                self._state.overlay.settle(key)
+        return len(due)
+
+    def _write_one(self, key: Key) -> None:
+        before, stuck = self._before[key], self._state.overlay.stuck.get(key)
+        known = before.known | stuck.known if stuck else before.known
+        self.apply_file(key, self._state.overlay.get(key)[1], known, before.seen)
+
+    def _write_many(self, keys: Sequence[Key]) -> set[Key]:
+        """Write those of the files that replace what they are expected to, in few calls; returns whose it wrote.
+
+        Whatever else there is about a file, an error or a stranger's, is left to `apply_file`.
+        """
+        state = self._state
+        written: set[Key] = set()
+        for kind in ENTITY_FOLDERS.keys() - state.vanished:
+            versions = [(key, state.overlay.get(key)[1]) for key in keys if key[0] == kind]
+            plain = [(key, version) for key, version in versions if version and self._is_plain(key)]
+            files = [(key[1], version.data, self._before[key].seen) for key, version in plain]
+            outcomes = state.files.write_many(kind, files) if files else []
+            for (key, version), outcome in zip(plain, outcomes, strict=True):
+                if isinstance(outcome, EntryStat):
+                    state.index.note_stat(key, version.hash, outcome)
+                    written.add(key)
+        return written
+
+    def _is_plain(self, key: Key) -> bool:
+        """Whether the file of a change is expected to be the one that was there before it, or none."""
+        before = self._before[key]
+        return key not in self._state.overlay.stuck and (before.seen is None) == (not before.known)
 
     def apply_file(
         self, key: Key, version: Version | None, known: frozenset[bytes], seen: tuple[int, int] | None = None

@@ -71,6 +71,10 @@ class EntityFiles:
         self._token += 1
         return scratch_path(ENTITY_FOLDERS[kind], str(self._token))
 
+    def takes_many(self, count: int) -> bool:
+        """Whether `write_many` is the way for `count` files: fewer stay open until their interval is synced."""
+        return bool(self._unheld) or len(self._held) + count > _HELD
+
     def write_many(
         self, kind: Kind, files: Sequence[tuple[str, bytes, tuple[int, int] | None]]
     ) -> list[EntryStat | DiskError | None]:

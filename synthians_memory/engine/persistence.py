@@ -443,7 +443,10 @@ class MemoryPersistence:
         return version.stored_entity()
 
     async def flush(self) -> None:
-        """Return when everything acknowledged is durable and in its files."""
+        """Return when everything acknowledged is durable and in its files.
+
+        What could not be written to its file stays in the journal, and in `stats()["pending_files"]`.
+        """
         session = self._opened()
         await session.in_writer(session.store.flush)
 

@@ -151,6 +151,11 @@ class StoreLife(RuleBasedStateMachine):
                 self.disk.plan_power_cut(at, seed=seed)
             try:
                 store = self.open_store(FaultyBackend(self.disk))
+                if self.faulty and store.state.read_only_reason:
+                    # Recovery could write nothing: whoever mends the disk opens the store again.
+                    store.release()
+                    store = None
+                    self.mend_disk()
             except PowerCut:
                 oldest = min(oldest, self.die(self._cut_policy, 0))
             except SynthiansMemoryError:
