@@ -234,7 +234,8 @@ class TextView:
                 deadline.check()
                 if not batch:
                     # So much was saved meanwhile that it was forgotten what.
-                    return self._catch_up(source, index, deadline)
+                    self._catch_up(source, index, deadline)
+                    return
                 self._take_in(source, index, batch, sequence)
             except BaseException:
                 with self._guard:
