@@ -9,14 +9,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, cast
 
-from synthians_memory.codec import Version, encode
 from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.embedder import Embedder
-from synthians_memory.engine.commit import ABSENT, Absent, Expected, Operation
+from synthians_memory.engine.commit import ABSENT, Expected, Operation
 from synthians_memory.engine.embedding_call import require_embedder
 from synthians_memory.engine.fusion import Fusion
 from synthians_memory.engine.iteration import iterate, load_many
@@ -26,7 +24,14 @@ from synthians_memory.engine.searching import checked_recall, entry_to_remember,
 from synthians_memory.engine.session import Session
 from synthians_memory.engine.statistics import statistics
 from synthians_memory.engine.store import Store
-from synthians_memory.engine.transaction import Transaction, checked_expected, require_assembly, require_memory
+from synthians_memory.engine.transaction import (
+    Transaction,
+    checked_expected,
+    require_assembly,
+    require_memory,
+    save_operation,
+    stored_outcome,
+)
 from synthians_memory.engine.transfer import Importer, ImportOptions
 from synthians_memory.errors import (
     InvalidValueError,
@@ -196,9 +201,9 @@ class MemoryPersistence:
         session = self._opened()
         # What the caller does to its objects while threads encode comes too late.
         checked = [require_memory(entry).rechecked() for entry in entries]
-        operations = await session.in_thread(lambda: [_save_operation(entry) for entry in checked])
+        operations = await session.in_thread(lambda: [save_operation(entry) for entry in checked])
         outcomes = await session.commit(operations)
-        return await session.in_thread(lambda: [cast(MemoryEntry, _stored(outcome)) for outcome in outcomes])
+        return await session.in_thread(lambda: [cast(MemoryEntry, stored_outcome(outcome)) for outcome in outcomes])
 
     async def load_memory(self, memory_id: str) -> MemoryEntry | None:
         """The memory; None where the store does not hold it. Nothing done to it changes a later load.
@@ -473,8 +478,8 @@ class MemoryPersistence:
 
     async def _save(self, entity: Entity, expected: Expected) -> Entity:
         session = self._opened()
-        outcomes = await session.commit([_save_operation(entity, expected)])
-        return _stored(outcomes[0])
+        outcomes = await session.commit([save_operation(entity, expected)])
+        return stored_outcome(outcomes[0])
 
     async def _load(self, kind: Kind, entity_id: str) -> Entity | None:
         return await self._opened().load((kind, validate_id(entity_id, f"{kind}_id")))
@@ -483,16 +488,6 @@ class MemoryPersistence:
         key = validate_id(entity_id, f"{kind}_id")
         outcomes = await self._opened().commit([Operation(kind, key, None, checked_expected(expected))])
         return outcomes[0] is True
-
-
-def _save_operation(entity: Entity, expected: datetime | Absent | None = None) -> Operation:
-    return Operation(entity.kind, entity.entity_id, encode(entity), checked_expected(expected))
-
-
-def _stored(outcome: Version | bool) -> Entity:
-    if not isinstance(outcome, Version):
-        raise UsageError("a save was answered like a delete")
-    return outcome.stored_entity()
 
 
 def _release_opened(opening: asyncio.Future[Store]) -> None:

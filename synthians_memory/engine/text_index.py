@@ -21,7 +21,7 @@ written) or SearchTimeoutError; no error of sqlite3 gets out.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
@@ -76,6 +76,7 @@ _NEXT_TO_ALLOWED: Final = f"""
 SELECT pair.row, pair.id FROM ({_NEXT_TO}) AS pair
 WHERE (SELECT entity.row FROM entity WHERE entity.kind = 1 AND entity.id = pair.id) IN (SELECT row FROM temp.allowed)
 """
+_IDS_A_QUERY: Final = 500
 # Steps of SQLite's machine between two looks at the deadline: well below a millisecond.
 _STEPS: Final = 10_000
 _CACHE_KIB: Final = 32 * 1024
@@ -237,7 +238,7 @@ class TextIndex:
 
     # Writing
 
-    def apply(self, documents: Sequence[Document], removed: Iterable[Key], sequence: int | None) -> None:
+    def apply(self, documents: Sequence[Document], removed: Sequence[Key], sequence: int | None) -> None:
         """Take in one batch, in one transaction.
 
         Args:
@@ -247,10 +248,9 @@ class TextIndex:
         """
         self._frequent = {} if len(documents) > _FREQUENT else self._frequent
         with self._guarded(), self._transaction():
-            for key in removed:
-                self._forget(key)
-            numbered = [(self._row_for(document), document) for document in documents]
-            self._insert(numbered)
+            held = self._rows_of([*removed, *(document.key for document in documents)])
+            self._forget(held)
+            self._insert([(self._row_for(document, held), document) for document in documents])
             if sequence is not None:
                 self._connection.execute("UPDATE meta SET value = ? WHERE name = 'sequence'", (sequence,))
 
@@ -266,22 +266,27 @@ class TextIndex:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _row_of(self, key: Key) -> int | None:
-        found = self._connection.execute(
-            "SELECT row FROM entity WHERE kind = ? AND id = ?", (_KIND_CODES[key[0]], key[1])
-        ).fetchone()
-        return None if found is None else int(found[0])
+    def _rows_of(self, keys: Sequence[Key]) -> dict[Key, int]:
+        """The rows of those of `keys` that are held."""
+        found: dict[Key, int] = {}
+        for kind, code in _KIND_CODES.items():
+            ids = [key[1] for key in keys if key[0] == kind]
+            for start in range(0, len(ids), _IDS_A_QUERY):
+                part = ids[start : start + _IDS_A_QUERY]
+                sql = f"SELECT id, row FROM entity WHERE kind = ? AND id IN ({', '.join('?' * len(part))})"
+                found.update(((kind, entity_id), int(row)) for entity_id, row in self._rows(sql, (code, *part)))
+        return found
 
-    def _forget(self, key: Key) -> int | None:
-        row = self._row_of(key)
-        if row is not None:
-            for table, column in (("entity", "row"), ("attribute", "row"), ("member", "assembly")):
-                self._connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (row,))
-            self._connection.execute(f"DELETE FROM {_WORDS[key[0]]} WHERE rowid = ?", (row,))
-        return row
+    def _forget(self, held: dict[Key, int]) -> None:
+        for table, column in (("entity", "row"), ("attribute", "row"), ("member", "assembly")):
+            rows = [(row,) for row in held.values()]
+            self._connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", rows)
+        for kind, table in _WORDS.items():
+            rows = [(row,) for key, row in held.items() if key[0] == kind]
+            self._connection.executemany(f"DELETE FROM {table} WHERE rowid = ?", rows)
 
-    def _row_for(self, document: Document) -> int:
-        row = self._forget(document.key)
+    def _row_for(self, document: Document, held: dict[Key, int]) -> int:
+        row = held.get(document.key)
         if row is None:
             row, self._next_row = self._next_row, self._next_row + 1
         return row

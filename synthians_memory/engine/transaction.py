@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from synthians_memory.codec import encode
+from synthians_memory.codec import Version, encode
 from synthians_memory.engine.commit import Absent, Expected, Operation
 from synthians_memory.engine.records import Key
 from synthians_memory.errors import InvalidTypeError, UsageError
@@ -16,7 +16,14 @@ from synthians_memory.layout import validate_id
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.times import as_utc
 
-__all__ = ["Transaction", "checked_expected", "require_assembly", "require_memory"]
+__all__ = [
+    "Transaction",
+    "checked_expected",
+    "require_assembly",
+    "require_memory",
+    "save_operation",
+    "stored_outcome",
+]
 
 
 def require_memory(value: object) -> MemoryEntry:
@@ -36,6 +43,18 @@ def require_assembly(value: object) -> MemoryAssembly:
 def checked_expected(value: datetime | Absent | None) -> Expected:
     """`value` as the writer compares it."""
     return value if value is None or isinstance(value, Absent) else as_utc(value, "expected_updated_at")
+
+
+def save_operation(entity: Entity, expected: datetime | Absent | None = None) -> Operation:
+    """The operation that stores `entity`; raises by what was put into one of its objects."""
+    return Operation(entity.kind, entity.entity_id, encode(entity), checked_expected(expected))
+
+
+def stored_outcome(outcome: Version | bool) -> Entity:
+    """The entity that a save has stored."""
+    if not isinstance(outcome, Version):
+        raise UsageError("a save was answered like a delete")
+    return outcome.stored_entity()
 
 
 class Transaction:
