@@ -177,7 +177,26 @@ async def _assert_exact(
 
 
 class FilterSuite(StoreFixture):
-    """`where`: equality of metadata, applied before the best are taken."""
+    """`where`: conditions on metadata, tags, times and score, applied before the best are taken."""
+
+    async def test_operators(self, store: MemoryPersistence) -> None:
+        times = [f"2026-01-0{n + 1}T00:00:00Z" for n in range(4)]
+        for n in range(4):
+            metadata = {"n": n, "deep": {"list": [n, n + 1]}} | ({"odd": True} if n % 2 else {})
+            entry = memory(f"m{n}", embedding=[1.0, n], metadata=metadata, created_at=times[n], tags=[f"t{n}", "all"])
+            await store.save_memory(entry)
+        for where, wanted in (
+            ({"n": {"$gt": 0, "$lte": 2}}, ["m1", "m2"]),
+            ({"n": {"$in": [0, 3.0, "1"]}}, ["m0", "m3"]),
+            ({"n": {"$nin": [0, 3]}}, ["m1", "m2"]),
+            ({"odd": {"$exists": False}}, ["m0", "m2"]),
+            ({"odd": {"$ne": True}}, ["m0", "m2"]),
+            ({"deep.list": {"$contains": 2}}, ["m1", "m2"]),
+            ({"tags": {"$contains": "t3"}}, ["m3"]),
+            ({"created_at": {"$lt": times[1]}}, ["m0"]),
+            ({"$or": [{"n": 0}, {"$and": [{"odd": True}, {"$not": {"n": 3}}]}]}, ["m0", "m1"]),
+        ):
+            assert found(await store.search([1.0, 0.0], where=where)) == wanted
 
     async def test_only_equal_values_pass(self, store: MemoryPersistence) -> None:
         entries = [memory(f"m{n:02}", embedding=[1.0, n], metadata={"v": v}) for n, v in enumerate(DISTINCT)]

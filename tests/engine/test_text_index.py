@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,19 +184,29 @@ def test_after_a_kill_only_what_differs_is_read(tmp_path: Path) -> None:
         require_right(store)
 
 
+HALF_A_BATCH = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 5")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("DELETE FROM attribute")
+connection.execute("DELETE FROM words_memory")
+connection.execute("CREATE TABLE filler AS WITH RECURSIVE n(i) AS"
+    " (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000) SELECT i, randomblob(500) FROM n")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 def test_a_kill_in_the_middle_of_a_batch_leaves_none_of_it(tmp_path: Path) -> None:
     make(tmp_path)
-    pid = os.fork()
-    if not pid:
-        connection = sqlite3.connect(tmp_path / TEXT_FILE, isolation_level=None)
-        connection.execute("PRAGMA cache_size = 5")
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("DELETE FROM attribute")
-        connection.execute("DELETE FROM words_memory")
-        os._exit(0)
-    os.waitpid(pid, 0)
+    killed = subprocess.run([sys.executable, "-c", HALF_A_BATCH, str(tmp_path / TEXT_FILE)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / TEXT_JOURNAL).stat().st_size
+    with opened_reader(tmp_path) as reader:
+        require_right(reader)
     with opened(tmp_path) as store:
         require_right(store)
+        assert store.check("full") == []
 
 
 def test_modes_of_the_files(tmp_path: Path) -> None:
