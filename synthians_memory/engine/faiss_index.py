@@ -23,8 +23,8 @@ except ImportError:  # pragma: no cover - faiss-cpu is a dependency; NumPy serve
 __all__ = ["HAS_FAISS", "FaissIndex", "FlatFile", "new_index"]
 
 HAS_FAISS: Final = faiss is not None
-# Below this share of allowed rows, gathering them and scanning is faster than a selector.
-_GATHER_SHARE: Final = 0.25
+# Up to so many allowed rows, gathering them and scanning is faster than a selector, whatever the number of all rows.
+_GATHERED: Final = 512
 _PIECE: Final = 1 << 20
 # Few and large: between any two the interpreter may be busy with another thread.
 _FILE_PIECE: Final = 4 << 20
@@ -71,7 +71,7 @@ class FaissIndex:
 
     def search(self, query: Vector, k: int, allowed: Positions | None = None) -> tuple[Matrix, Positions]:
         """As `RowIndex.search`; one thread, since a single query gains nothing from more."""
-        if allowed is not None and len(allowed) <= len(self) * _GATHER_SHARE:
+        if allowed is not None and len(allowed) <= _GATHERED:
             return self._search_gathered(query, k, allowed)
         faiss.omp_set_num_threads(1)
         k = min(k, len(self) if allowed is None else len(allowed))

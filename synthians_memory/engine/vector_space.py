@@ -94,9 +94,8 @@ class VectorSpace:
 
     def positions(self, entity_ids: Iterable[str]) -> Positions:
         """Where the rows of these entities are, ascending; those without one are passed over."""
-        found = {self._positions.get(i) for i in entity_ids}
-        found.discard(None)
-        return np.sort(np.fromiter(found, dtype=np.int64, count=len(found)))
+        found = (position for position in map(self._positions.get, entity_ids) if position is not None)
+        return np.unique(np.fromiter(found, dtype=np.int64))
 
     def put(self, slot: Slot) -> None:
         """Give the next row to an entity; the one it had is dead."""
