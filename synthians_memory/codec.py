@@ -107,6 +107,9 @@ _TIMES: Final = frozenset(
 _FLOATS: Final[dict[Kind, str]] = {"memory": "quickrecal_score", "assembly": "activation_level"}
 _TUPLES: Final = frozenset(["tags", "members", "keywords", "topics", "merged_from"])
 
+# Bytes that hashlib hashes without giving up the interpreter lock, and those for which it had better do so.
+_SHORT: Final = 2047
+_LONG_HEAD: Final = 64 * 1024
 _HASH_LINE: Final = b'  "content_hash": "sha256:'
 _HASH_END: Final = b'"\n}\n'
 _HASH_TAIL: Final = len(_HASH_LINE) + 64 + len(_HASH_END)
@@ -204,7 +207,22 @@ def encode(entity: Entity) -> Draft:
     entity = entity.rechecked()
     lines = [b'  "%s": %s,\n' % (name.encode(), text) for name, text in _encoded_fields(entity)]
     head = b"".join((b"{\n", *lines))
-    return Draft(entity.kind, entity.entity_id, entity, head, hashlib.sha256(head), embedding_hash(entity.vector))
+    return Draft(entity.kind, entity.entity_id, entity, head, _hasher(head), embedding_hash(entity.vector))
+
+
+def _hasher(head: bytes) -> HASH:
+    """SHA-256 fed with `head`.
+
+    hashlib gives up the interpreter lock for every piece that is not short. In a loop over many entities that
+    happens every few microseconds, and a thread that waits for the lock, the event loop's, is woken each time
+    just too late to get it, and waits on until the loop ends.
+    """
+    if len(head) > _LONG_HEAD:
+        return hashlib.sha256(head)
+    hasher = hashlib.sha256()
+    for start in range(0, len(head), _SHORT):
+        hasher.update(head[start : start + _SHORT])
+    return hasher
 
 
 def _encoded_fields(entity: Entity) -> Iterable[tuple[str, bytes]]:

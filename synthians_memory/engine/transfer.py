@@ -6,9 +6,10 @@ It is not the file that is read or written (`storage.streams`), nor the form of 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -31,7 +32,11 @@ from synthians_memory.times import to_micros
 
 __all__ = ["ImportOptions", "Importer"]
 
+T = TypeVar("T")
+
 _MOST_PROBLEMS: Final = 1000
+# Lines that are parsed, or entities that are encoded, in one go: some milliseconds.
+_PART: Final = 48
 _MOST_CHUNK_BYTES: Final = 32 * 1024 * 1024
 
 
@@ -106,9 +111,8 @@ class Importer:
         return self._report
 
     async def _store(self, lines: Sequence[tuple[int, bytes]]) -> None:
-        run = self._session.in_thread if self._options.embedder is None else self._session.in_embedding_thread
         self._rows = {}
-        chunk = await run(lambda: self._prepare(lines))
+        chunk = await self._prepared(lines)
         try:
             await self._session.commit(chunk.operations)
         except ConflictError:
@@ -126,6 +130,18 @@ class Importer:
         if self._progress is not None:
             self._progress(self._report)
 
+    async def _prepared(self, lines: Sequence[tuple[int, bytes]]) -> _Chunk:
+        """As `_prepare`, in threads, in parts so short that the event loop is not kept waiting for the interpreter."""
+        run = self._session.in_thread
+        chunk, wanted = _Chunk([], 0, 0, []), list[_Wanted]()
+        for part in _parts(lines):
+            wanted += await run(partial(self._parse_all, part, chunk))
+        embed = run if self._options.embedder is None else self._session.in_embedding_thread
+        fresh = await embed(lambda: self._fresh(wanted, chunk))
+        for some in _parts(fresh):
+            chunk.operations += await run(partial(_operations, some))
+        return chunk
+
     # In a thread
 
     def _prepare_and_commit(self, lines: Sequence[tuple[int, bytes]]) -> _Chunk:
@@ -138,14 +154,16 @@ class Importer:
 
     def _prepare(self, lines: Sequence[tuple[int, bytes]]) -> _Chunk:
         chunk = _Chunk([], 0, 0, [])
-        wanted = [w for number, data in lines if (w := self._parse(number, data, chunk)) is not None]
-        fresh = self._without_known(wanted, chunk)
-        entities = self._embedded([w.line.entity for w in fresh])
-        for one, entity in zip(fresh, entities, strict=True):
-            updated = entity.__dict__["updated_at"]
-            keep = to_micros(updated) if updated is not None else None
-            chunk.operations.append(Operation(*one.key, encode(entity), one.expected, keep))
+        chunk.operations = _operations(self._fresh(self._parse_all(lines, chunk), chunk))
         return chunk
+
+    def _parse_all(self, lines: Sequence[tuple[int, bytes]], chunk: _Chunk) -> list[_Wanted]:
+        return [wanted for number, data in lines if (wanted := self._parse(number, data, chunk)) is not None]
+
+    def _fresh(self, wanted: Sequence[_Wanted], chunk: _Chunk) -> list[tuple[_Wanted, Entity]]:
+        """What is to be stored, each with its embedding."""
+        fresh = self._without_known(wanted, chunk)
+        return list(zip(fresh, self._embedded([one.line.entity for one in fresh]), strict=True))
 
     def _parse(self, number: int, data: bytes, chunk: _Chunk) -> _Wanted | None:
         try:
@@ -219,6 +237,19 @@ class Importer:
             if np.any(row):
                 found[i] = entities[i].replace(embedding=row)
         return found
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + _PART] for start in range(0, len(items), _PART))
+
+
+def _operations(wanted: Sequence[tuple[_Wanted, Entity]]) -> list[Operation]:
+    operations: list[Operation] = []
+    for one, entity in wanted:
+        updated = entity.__dict__["updated_at"]
+        keep = to_micros(updated) if updated is not None else None
+        operations.append(Operation(*one.key, encode(entity), one.expected, keep))
+    return operations
 
 
 def _content(entity: Entity) -> str:
