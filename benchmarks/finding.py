@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gzip
+import itertools
 import sys
 import tempfile
 from collections import Counter
@@ -43,8 +44,11 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "hybrid by ranks with neighbours": {"fusion": "rank"},
     "hybrid with neighbours (the defaults)": {},
 }
-SWEPT_VECTOR_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-SWEPT_NEIGHBOURS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SWEPT: Mapping[str, Sequence[Any]] = {
+    "fusion": ("score", "rank"),
+    "vector_weight": (0.1, 0.2, 0.3, 0.4, 0.5, 0.7),
+    "neighbours": (0.0, 0.25, 0.5, 1.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,17 +218,16 @@ async def outcomes(
     return found
 
 
-async def swept(store: MemoryPersistence, questions: Sequence[Question]) -> list[dict[str, float]]:
+async def swept(store: MemoryPersistence, questions: Sequence[Question]) -> list[dict[str, Any]]:
     """The figures for many weights: of the questions with even numbers, to choose by, and of the others, to judge by."""
-    rows: list[dict[str, float]] = []
-    for vector_weight in SWEPT_VECTOR_WEIGHTS:
-        for neighbours in SWEPT_NEIGHBOURS:
-            weights = {"vector_weight": vector_weight, "neighbours": neighbours}
-            found = await outcomes(store, questions, weights)
-            even, odd = Found.of(found[::2]), Found.of(found[1::2])
-            parts = {"even_at_1": even.at_1, "even_at_10": even.at_10, "odd_at_1": odd.at_1, "odd_at_10": odd.at_10}
-            shares = {**parts, "evidence_at_10": Found.of(found).evidence}
-            rows.append({**weights, **{name: round(value, 4) for name, value in shares.items()}})
+    rows: list[dict[str, Any]] = []
+    for values in itertools.product(*SWEPT.values()):
+        weights = dict(zip(SWEPT, values, strict=True))
+        found = await outcomes(store, questions, weights)
+        even, odd = Found.of(found[::2]), Found.of(found[1::2])
+        parts = {"even_at_1": even.at_1, "even_at_10": even.at_10, "odd_at_1": odd.at_1, "odd_at_10": odd.at_10}
+        shares = {**parts, "evidence_at_10": Found.of(found).evidence}
+        rows.append({**weights, **{name: round(value, 4) for name, value in shares.items()}})
     return rows
 
 
@@ -248,12 +251,9 @@ def markdown(document: Mapping[str, Any]) -> str:
     facts = ", ".join(f"{name}: {value}" for name, value in document.items() if name not in ("ways", "sweep"))
     parts = [facts, "", *table("way", document["ways"])]
     if "sweep" in document:
-        rows = {f"{row['vector_weight']:g} / {row['neighbours']:g}": row for row in document["sweep"]}
-        shown = {
-            name: {key: value for key, value in row.items() if key not in ("vector_weight", "neighbours")}
-            for name, row in rows.items()
-        }
-        parts += ["", *table("vector_weight / neighbours", shown)]
+        rows = {" / ".join(str(row[name]) for name in SWEPT): row for row in document["sweep"]}
+        shares = {name: {key: row[key] for key in row if key not in SWEPT} for name, row in rows.items()}
+        parts += ["", *table(" / ".join(SWEPT), shares)]
     return "\n".join(parts)
 
 

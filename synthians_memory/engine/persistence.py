@@ -354,8 +354,8 @@ class MemoryPersistence:
         min_score: float | None = None,
         timeout: float | None = 5.0,  # noqa: ASYNC109 - it stops the work in the thread as well
         fusion: Fusion = "score",
-        vector_weight: float = 0.5,
-        neighbours: float = 0.5,
+        vector_weight: float = 0.3,
+        neighbours: float = 0.25,
         recency: float = 0.0,
         half_life: float = 30.0,
         importance: float = 0.0,

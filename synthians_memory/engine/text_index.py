@@ -33,7 +33,10 @@ from synthians_memory.engine.view import NOWHERE, Position
 from synthians_memory.errors import DamagedViewError, DiskError
 from synthians_memory.layout import TEXT_FILE, Kind
 
-__all__ = ["MOST_RANKED", "Match", "TextIndex"]
+__all__ = ["MOST_RANKED", "TOKENIZER", "Match", "TextIndex"]
+
+# How texts become words.
+TOKENIZER: Final = "porter unicode61 remove_diacritics 2"
 
 # Another form of the tables, or of what stands in them.
 _SCHEMA: Final = 1
@@ -55,7 +58,7 @@ _TABLES: Final = (
        PRIMARY KEY (assembly, place)) WITHOUT ROWID""",
     "CREATE INDEX member_memory ON member (memory)",
     *(
-        f"""CREATE VIRTUAL TABLE {table} USING fts5 (text, tokenize = "porter unicode61 remove_diacritics 2", prefix = '3')"""
+        f"""CREATE VIRTUAL TABLE {table} USING fts5 (text, tokenize = "{TOKENIZER}", prefix = '3')"""
         for table in _WORDS.values()
     ),
 )

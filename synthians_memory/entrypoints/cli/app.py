@@ -21,6 +21,8 @@ from synthians_memory.entrypoints.cli import (
     import_,
     init,
     list_,
+    recall,
+    remember,
     repair,
     search,
     stats,
@@ -34,7 +36,8 @@ __all__ = ["app", "main"]
 _NAME: Final = "synthians-memory"
 _EXAMPLES: Final = (
     "--store notes import notes.jsonl --embed",
-    '--store notes search "when are annotations evaluated"',
+    '--store notes remember "Ada takes her tea with milk"',
+    '--store notes recall "when are annotations evaluated"',
     "--store notes check",
 )
 _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
@@ -44,6 +47,8 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("get", get.get, get.EXAMPLES),
     ("list", list_.list_entities, list_.EXAMPLES),
     ("delete", delete.delete, delete.EXAMPLES),
+    ("remember", remember.remember, remember.EXAMPLES),
+    ("recall", recall.recall, recall.EXAMPLES),
     ("search", search.search, search.EXAMPLES),
     ("stats", stats.stats, stats.EXAMPLES),
     ("check", check.check, check.EXAMPLES),
@@ -52,6 +57,15 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
+# What people type before they have read what the commands are called.
+_ALIASES: Final = {
+    **dict.fromkeys(("add", "note", "save"), "remember"),
+    **dict.fromkeys(("ask", "find", "query"), "recall"),
+}
+
+
+class _Commands(Program):
+    aliases = _ALIASES
 
 
 def _examples(written: Sequence[str]) -> str:
@@ -68,7 +82,7 @@ def _show_version(wanted: bool) -> None:
 
 app = typer.Typer(
     name=_NAME,
-    cls=Program,
+    cls=_Commands,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -85,7 +99,7 @@ def _root(
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Keep the memories of AI agents in plain files: import, search, check, repair.
+    """Keep the memories of AI agents in plain files: remember, recall, check, repair.
 
     Options of the store come from the environment: SYNTHIANS_MEMORY_ and the name of the setting in capitals, such
     as SYNTHIANS_MEMORY_DURABILITY=interval. docs/cli.md tells what each command prints, and the exit codes.

@@ -13,7 +13,7 @@ from synthians_memory.entrypoints.cli.exits import ExitCode
 from synthians_memory.entrypoints.cli.options import JsonOption
 from synthians_memory.entrypoints.cli.output import Output, facts
 from synthians_memory.entrypoints.cli.program import run
-from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.entrypoints.cli.stores import Place, index_words
 
 __all__ = ["EXAMPLES", "checkpoint"]
 
@@ -32,6 +32,7 @@ def checkpoint(context: typer.Context, as_json: JsonOption = False) -> int:
 
 async def _checkpoint(place: Place, output: Output) -> int:
     async with place.writing() as store:
+        await index_words(store)
         await store.checkpoint()
         stats = store.stats()
     document = {name: stats[name] for name in _TOLD}

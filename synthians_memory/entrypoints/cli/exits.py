@@ -21,6 +21,7 @@ from synthians_memory.errors import (
     OverloadedError,
     PermissionDeniedError,
     ReadOnlyError,
+    SearchTimeoutError,
     StoreFormatError,
     StoreLockedError,
     SynthiansMemoryError,
@@ -42,6 +43,7 @@ class ExitCode(IntEnum):
     DAMAGED = 5
     DISK = 6
     MENDED = 7
+    TIMED_OUT = 124  # as the program timeout ends
     INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
     BROKEN_PIPE = 141  # likewise of SIGPIPE
 
@@ -76,7 +78,7 @@ _TABLE: Final = (
     _Row(
         StoreLockedError,
         ExitCode.LOCKED,
-        "Wait for that program, or close it. Beside it work: get, list, search, stats, check, export, repair --dry-run.",
+        "Wait for that program, or close it. Beside it work: get, list, recall, search, stats, check, export, repair --dry-run.",
     ),
     _Row(ReadOnlyError, ExitCode.DAMAGED, "Run `check` to see what is wrong, then `repair`.", always=True),
     _Row(DamagedError, ExitCode.DAMAGED),
@@ -105,6 +107,12 @@ _TABLE: Final = (
         "Make the store and its files readable and writable for this user; commands that only read need no writing.",
     ),
     _Row(DiskError, ExitCode.DISK),
+    _Row(
+        SearchTimeoutError,
+        ExitCode.TIMED_OUT,
+        "Allow more time with --timeout. `checkpoint` brings the text index up to date for all who read.",
+        always=True,
+    ),
     _Row(SynthiansMemoryError, ExitCode.DISK, "Run `check`; please report it if nothing is found."),
 )
 

@@ -5,10 +5,9 @@ It does not read lines itself; the importer of the engine does.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -16,15 +15,14 @@ from typing import Annotated, Any, Final
 import typer
 from rich.text import Text
 
-from synthians_memory.embedder import Embedder
-from synthians_memory.embedding import open_embedder
+from synthians_memory.entrypoints.cli.embedders import default_embedder
 from synthians_memory.entrypoints.cli.exits import ExitCode
-from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption, embedder_name, require_input
+from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption, require_input
 from synthians_memory.entrypoints.cli.output import FEW, Output, cleaned, table
 from synthians_memory.entrypoints.cli.program import fail, run
 from synthians_memory.entrypoints.cli.progress import Moving, progress
-from synthians_memory.entrypoints.cli.stores import Place
-from synthians_memory.errors import BatchTooLargeError, InvalidValueError, NotAStoreError, SynthiansMemoryError
+from synthians_memory.entrypoints.cli.stores import Place, index_words
+from synthians_memory.errors import BatchTooLargeError, InvalidValueError, SynthiansMemoryError
 from synthians_memory.reports import ImportReport
 from synthians_memory.storage.streams import read_lines
 
@@ -103,7 +101,7 @@ def import_file(
 
 
 async def _import(place: Place, job: _Import, name: str | None, output: Output) -> int:
-    embedder = await _embedder(place, name) if job.embed else None
+    embedder = await default_embedder(place, name) if job.embed else None
     started = time.monotonic()
     error: SynthiansMemoryError | None = None
     async with place.writing(create=True, embedder=embedder) as store:
@@ -117,6 +115,7 @@ async def _import(place: Place, job: _Import, name: str | None, output: Output) 
                     stop_on_error=job.on_error is OnError.STOP,
                     progress=lambda report: _advance(job, report, move),
                 )
+                await index_words(store)
             except SynthiansMemoryError as stopped:
                 error = stopped
     _tell(job.report, error, time.monotonic() - started, output)
@@ -125,15 +124,6 @@ async def _import(place: Place, job: _Import, name: str | None, output: Output) 
     code = fail(error)
     of_a_line = isinstance(error, InvalidValueError) and not isinstance(error, BatchTooLargeError)
     return ExitCode.FINDINGS if of_a_line else code
-
-
-async def _embedder(place: Place, name: str | None) -> Embedder:
-    known = embedder_name(name)
-    if name is None:
-        # Where there is no store, or its making was interrupted, opening it for writing makes one.
-        with suppress(NotAStoreError):
-            known = await place.recorded_embedder()
-    return await asyncio.to_thread(open_embedder, known)
 
 
 def _advance(job: _Import, report: ImportReport, move: Moving) -> None:

@@ -10,8 +10,8 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Coroutine
-from typing import Any, Final, cast
+from collections.abc import Coroutine, Mapping
+from typing import Any, ClassVar, Final, cast
 
 import typer
 from typer.core import TyperGroup
@@ -27,7 +27,17 @@ _UsageError: Final = cast("type[Any]", typer.BadParameter.__base__)
 
 
 class Program(TyperGroup):
-    """All commands; each returns its exit code, and no error of theirs ends in a traceback."""
+    """All commands; each returns its exit code, and no error of theirs ends in a traceback.
+
+    Attributes:
+        aliases: other names, which no list shows, of commands.
+    """
+
+    aliases: ClassVar[Mapping[str, str]] = {}
+
+    def get_command(self, context: Any, name: str) -> Any:
+        """The command of that name or alias; None where there is none."""
+        return super().get_command(context, self.aliases.get(name, name))
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the command line and leave with its exit code. SystemExit always."""

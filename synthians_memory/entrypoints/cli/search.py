@@ -5,7 +5,6 @@ It does not rank: the store does.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,21 +12,20 @@ from typing import Annotated, Any, Final
 import typer
 from rich.text import Text
 
-from synthians_memory.embedder import Embedder
-from synthians_memory.embedding import open_embedder
 from synthians_memory.engine.persistence import MemoryPersistence
 from synthians_memory.entrypoints.cli.damage import Damage
+from synthians_memory.entrypoints.cli.embedders import query_embedder
 from synthians_memory.entrypoints.cli.options import (
     AssembliesOption,
     EmbedderOption,
     JsonOption,
-    embedder_name,
     kind_of,
     require_input,
 )
 from synthians_memory.entrypoints.cli.output import Output, cleaned, preview, table, tell
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.entrypoints.cli.values import WhereOption, conditions
 from synthians_memory.errors import (
     ChangedOutsideError,
     DamagedError,
@@ -46,6 +44,7 @@ __all__ = ["EXAMPLES", "search"]
 EXAMPLES: Final = (
     '--store notes search "when are annotations evaluated"',
     '--store notes search "type hints" -k 3 --where pep=563 --where status=Accepted',
+    """--store notes search "type hints" --where '{"pep": {"$gt": 500}}'""",
     "--store notes search --vector query.json --assemblies",
 )
 
@@ -72,14 +71,7 @@ def search(
         str | None, typer.Option(metavar="FILE", help="Search by the vector in a file instead: a JSON list of numbers.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many hits at most.")] = 10,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="Only those whose metadata hold this value, written as JSON or else taken as text. May be repeated: "
-            "all must hold.",
-        ),
-    ] = None,
+    where: WhereOption = None,
     assemblies: AssembliesOption = False,
     embedder: EmbedderOption = None,
     as_json: JsonOption = False,
@@ -95,7 +87,7 @@ def search(
         )
     place.require()
     query = _Query(
-        text, _read_vector(vector) if vector else None, embedder, k, _conditions(where or ()), kind_of(assemblies)
+        text, _read_vector(vector) if vector else None, embedder, k, conditions(where or ()), kind_of(assemblies)
     )
     return run(_search(place, query, Output.wanted(as_json)))
 
@@ -115,30 +107,9 @@ def _read_vector(path: str) -> Vector:
         raise InvalidValueError(error.message, path=path, hint="Write the vector as [0.1, 0.2, ...].") from error
 
 
-def _conditions(written: list[str] | tuple[()]) -> dict[str, Any] | None:
-    found: dict[str, Any] = {}
-    for text in written:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise InvalidValueError(f"--where {text!r} is no KEY=VALUE", hint="Write it as in --where status=Final.")
-        if key in found:
-            raise InvalidValueError(
-                f"--where names {key!r} twice", hint="All conditions must hold; give each key once."
-            )
-        found[key] = _json_or_text(value)
-    return found or None
-
-
-def _json_or_text(value: str) -> Any:
-    try:
-        return parse_strict(value.encode("utf-8", "surrogatepass"), "value")
-    except InvalidValueError:
-        return value
-
-
 async def _search(place: Place, query: _Query, output: Output) -> int:
     damage = Damage()
-    embedder = await _embedder(place, query.embedder) if query.text is not None else None
+    embedder = await query_embedder(place, query.embedder) if query.text is not None else None
     async with place.reading(embedder) as store:
         asked = query.text if query.text is not None else query.vector
         assert asked is not None  # noqa: S101
@@ -155,16 +126,6 @@ async def _search(place: Place, query: _Query, output: Output) -> int:
     if not vectors:
         tell("hint", f"No {query.kind} in the store has a vector; `import --embed` gives memories theirs.")
     return damage.exit_code()
-
-
-async def _embedder(place: Place, name: str | None) -> Embedder:
-    known = embedder_name(name) if name else await place.recorded_embedder()
-    if known is None and name is None:
-        raise UsageError(
-            f"the store {place.path} names no embedder to turn the text into a vector",
-            hint="Search with --vector FILE, or say with --embedder NAME which embedder made its vectors.",
-        )
-    return await asyncio.to_thread(open_embedder, known)
 
 
 async def _entity(store: MemoryPersistence, hit: SearchHit, damage: Damage) -> Entity | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,9 +17,9 @@ from synthians_memory.embedder import Embedder
 from synthians_memory.engine.persistence import MemoryPersistence
 from synthians_memory.entrypoints.cli.output import tell, tell_first
 from synthians_memory.entrypoints.cli.settings import settings_from
-from synthians_memory.errors import NotAStoreError, disk_error
+from synthians_memory.errors import NotAStoreError, SearchTimeoutError, disk_error
 
-__all__ = ["Place"]
+__all__ = ["Place", "index_words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,21 @@ class Place:
         async with self.reading() as store:
             name: str | None = store.stats()["embedder"]
             return name
+
+
+async def index_words(store: MemoryPersistence, seconds: float | None = None) -> None:
+    """Bring the text index up to date, so that commands that only read find it so.
+
+    Args:
+        store: open for changes.
+        seconds: how long at most; what is done by then stays, and is gone on with the next time. None: no limit.
+
+    Raises:
+        DiskError: an entity cannot be read.
+    """
+    with suppress(SearchTimeoutError):
+        # A question without a word finds nothing, and waits for the index like any other.
+        await store.recall("", 1, "text", timeout=seconds)
 
 
 def _tell_of_opening(store: MemoryPersistence) -> None:
