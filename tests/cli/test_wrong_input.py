@@ -18,7 +18,16 @@ from synthians_memory import errors
 from synthians_memory.entrypoints.cli.exits import ExitCode, answer_to
 from synthians_memory.errors import SynthiansMemoryError
 
-READING = [("get", "x"), ("list",), ("export",), ("search", "x"), ("stats",), ("check",), ("repair", "--dry-run")]
+READING = [
+    ("get", "x"),
+    ("list",),
+    ("export",),
+    ("recall", "x"),
+    ("search", "x"),
+    ("stats",),
+    ("check",),
+    ("repair", "--dry-run"),
+]
 WRITING = [("delete", "x"), ("repair",), ("adopt", "x"), ("checkpoint",)]
 
 
@@ -31,7 +40,9 @@ def test_no_store(command: tuple[str, ...], call: Called, tmp_path: Path) -> Non
     assert not list(call.store.iterdir())
 
 
-@pytest.mark.parametrize("command", [*READING, *WRITING, ("init",), ("import", str(SAMPLE))], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [*READING, *WRITING, ("init",), ("import", str(SAMPLE)), ("remember", "x")], ids=" ".join
+)
 def test_a_folder_of_something_else(command: tuple[str, ...], call: Called) -> None:
     call.store.mkdir()
     (call.store / "thesis.tex").write_text("important")

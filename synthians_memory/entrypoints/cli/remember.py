@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from synthians_memory.entrypoints.cli.embedders import known_embedder
+from synthians_memory.entrypoints.cli.embedders import embedder_for_saving
 from synthians_memory.entrypoints.cli.exits import ExitCode
 from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption
 from synthians_memory.entrypoints.cli.output import Output, cleaned, tell
@@ -80,7 +80,7 @@ def _read_standard_input() -> str:
 
 
 async def _remember(place: Place, remembered: _Remembered, name: str | None, output: Output) -> int:
-    embedder = await known_embedder(place, name)
+    embedder = await embedder_for_saving(place, name)
     async with place.writing(create=True, embedder=embedder) as store:
         entry = await store.remember(
             remembered.text, remembered.tags, remembered.importance, remembered.metadata or None
