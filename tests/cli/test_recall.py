@@ -194,7 +194,7 @@ def test_content_cannot_steer_the_terminal(call: Called) -> None:
     assert "[bold]z[/bold]" in shown
 
 
-def test_recall_goes_beside_a_writer_and_remember_waits(program: Program, store: Path) -> None:
+def test_recall_goes_beside_a_writer_and_remember_is_refused(program: Program, store: Path) -> None:
     writer = program.start("--store", store, "import", "-")
     assert writer.stdin is not None
     writer.stdin.write(json.dumps({"id": "x", "content": "x"}).encode() + b"\n")
