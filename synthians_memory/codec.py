@@ -22,6 +22,7 @@ import numpy as np
 import orjson
 
 from synthians_memory.errors import DamagedFileError, InvalidTypeError, InvalidValueError, SynthiansMemoryError
+from synthians_memory.hashing import embedding_hash, hasher_of
 from synthians_memory.json_values import JsonObject, checked_copy, checked_object, parse_strict
 from synthians_memory.layout import Kind
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector
@@ -39,7 +40,6 @@ __all__ = [
     "content_hash_text",
     "damaged_file",
     "decode_sealed",
-    "embedding_hash",
     "encode",
     "inspect",
     "line_of",
@@ -107,9 +107,6 @@ _TIMES: Final = frozenset(
 _FLOATS: Final[dict[Kind, str]] = {"memory": "quickrecal_score", "assembly": "activation_level"}
 _TUPLES: Final = frozenset(["tags", "members", "keywords", "topics", "merged_from"])
 
-# Bytes that hashlib hashes without giving up the interpreter lock, and those for which it had better do so.
-_SHORT: Final = 2047
-_LONG_HEAD: Final = 64 * 1024
 _HASH_LINE: Final = b'  "content_hash": "sha256:'
 _HASH_END: Final = b'"\n}\n'
 _HASH_TAIL: Final = len(_HASH_LINE) + 64 + len(_HASH_END)
@@ -131,7 +128,7 @@ class Draft:
         entity: the validated value.
         head: the file's bytes up to the stamped lines.
         hasher: SHA-256 fed with `head`; copied, never updated.
-        embedding_hash: see `embedding_hash`; None without a vector.
+        embedding_hash: see `hashing.embedding_hash`; None without a vector.
     """
 
     kind: Kind
@@ -165,7 +162,7 @@ class Version:
     Attributes:
         kind, entity_id: whose.
         entity: the value; of a fresh version without the stamped fields.
-        embedding_hash: see `embedding_hash`; None without a vector.
+        embedding_hash: see `hashing.embedding_hash`; None without a vector.
         updated_micros: its update time, microseconds since 1970.
         hash: the 32 bytes of its content hash.
         data: the file's bytes.
@@ -191,11 +188,6 @@ def content_hash_text(digest: bytes) -> str:
     return "sha256:" + digest.hex()
 
 
-def embedding_hash(vector: Vector | None) -> bytes | None:
-    """The first 16 bytes of the SHA-256 of the vector's little-endian float32 bytes; None for None."""
-    return None if vector is None else hashlib.sha256(vector.tobytes()).digest()[:16]
-
-
 def encode(entity: Entity) -> Draft:
     """The entity as bytes, lacking only the stamped lines; the draft shares nothing mutable with it.
 
@@ -207,22 +199,7 @@ def encode(entity: Entity) -> Draft:
     entity = entity.rechecked()
     lines = [b'  "%s": %s,\n' % (name.encode(), text) for name, text in _encoded_fields(entity)]
     head = b"".join((b"{\n", *lines))
-    return Draft(entity.kind, entity.entity_id, entity, head, _hasher(head), embedding_hash(entity.vector))
-
-
-def _hasher(head: bytes) -> HASH:
-    """SHA-256 fed with `head`.
-
-    hashlib gives up the interpreter lock for every piece that is not short. In a loop over many entities that
-    happens every few microseconds, and a thread that waits for the lock, the event loop's, is woken each time
-    just too late to get it, and waits on until the loop ends.
-    """
-    if len(head) > _LONG_HEAD:
-        return hashlib.sha256(head)
-    hasher = hashlib.sha256()
-    for start in range(0, len(head), _SHORT):
-        hasher.update(head[start : start + _SHORT])
-    return hasher
+    return Draft(entity.kind, entity.entity_id, entity, head, hasher_of(head), embedding_hash(entity.vector))
 
 
 def _encoded_fields(entity: Entity) -> Iterable[tuple[str, bytes]]:

@@ -30,7 +30,6 @@ from synthians_memory.codec import (
     Inspection,
     content_hash_text,
     decode_sealed,
-    embedding_hash,
     encode,
     inspect,
     line_of,
@@ -41,6 +40,7 @@ from synthians_memory.codec import (
     version_of,
 )
 from synthians_memory.errors import InvalidTypeError, InvalidValueError, SynthiansMemoryError
+from synthians_memory.hashing import embedding_hash
 from synthians_memory.layout import Kind
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.times import from_micros

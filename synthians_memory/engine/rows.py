@@ -80,7 +80,7 @@ class Row(NamedTuple):
         created_micros, updated_micros: microseconds since 1970.
         score: quickrecal_score; 0 for an assembly.
         hash: its content hash, 32 bytes.
-        embedding_hash: see `codec.embedding_hash`; None without a vector.
+        embedding_hash: see `hashing.embedding_hash`; None without a vector.
         size, mtime_ns: of the file when it was last seen to hold this version; 0 where that is not known.
         member_count: of an assembly; -1 for a memory.
     """

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from synthians_memory.codec import embedding_hash
 from synthians_memory.config import Metric
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.errors import DamagedViewError, DimensionError, InvalidValueError
+from synthians_memory.hashing import embedding_hash
 from synthians_memory.layout import VECTORS, validate_id
 from synthians_memory.models import MemoryEntry, Vector, as_vector
 from synthians_memory.storage.backend import Backend

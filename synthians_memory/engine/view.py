@@ -40,7 +40,7 @@ class Change(NamedTuple):
         entity: the new value; None for a removal.
         updated_micros: its update time.
         hash: its content hash; empty for a removal.
-        embedding_hash: see `codec.embedding_hash`; None without a vector.
+        embedding_hash: see `hashing.embedding_hash`; None without a vector.
         stat: the file's stat, where it is known already.
     """
 

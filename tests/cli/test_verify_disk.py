@@ -107,7 +107,8 @@ def test_a_person_sees_a_line_for_each_test_and_what_was_not_tested(call: Called
     assert re.search(r"killing .* 1 processes", shown)
     for name in NAMES:
         assert re.search(rf"^{name} +(ok|warning|skipped) +\S", shown, re.MULTILINE), shown
-    assert re.search(rf"^{re.escape(str(disk))} does\s+what a store needs", shown, re.MULTILINE)
+    # Lines are broken at the width of the terminal, the path included.
+    assert f"{disk}doeswhatastoreneeds" in "".join(shown.split())
     assert "only by cutting" in shown
 
 
