@@ -13,7 +13,7 @@ import test_bit_rot
 import test_faults
 
 from synthians_memory.codec import Version
-from synthians_memory.engine import index, vectors
+from synthians_memory.engine import index, recovery, vectors
 from synthians_memory.engine.apply import Applier
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Committer
@@ -23,9 +23,11 @@ from synthians_memory.engine.records import Key, encode_record
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Position
 from synthians_memory.errors import DiskError
-from synthians_memory.layout import ASSEMBLIES, JOURNAL, MEMORIES, VECTORS
+from synthians_memory.layout import ASSEMBLIES, JOURNAL, MEMORIES, VECTORS, segment_path
 from synthians_memory.storage.backend import WritableFile
+from synthians_memory.storage.framing import Frame, scan
 from synthians_memory.storage.journal import Journal
+from synthians_memory.storage.segment import HEADER_BLOCK, segment_salt
 from synthians_memory.testing.faults import FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.store_crash import StoreSweep
@@ -219,6 +221,27 @@ def views_renamed_before_they_are_synced(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vectors, "write_whole", write_carelessly)
 
 
+def go_on_in_the_old_segment(patch: pytest.MonkeyPatch) -> None:
+    """Recovery writes nothing anew, and the journal goes on behind the last frame of the process before."""
+    make_room = Journal._make_room
+
+    def go_on(self: Journal, size: int, deletes_only: bool, *, needed: bool) -> bool:
+        if self._file is not None or not self._old:
+            return make_room(self, size, deletes_only, needed=needed)
+        self._number = max(self._old)
+        path = segment_path(self._number)
+        data = self._backend.read(path) or b""
+        self._salt = segment_salt(self._store_id, self._epoch, self._number)
+        frames = [part for part in scan(data, HEADER_BLOCK, self._salt).parts if isinstance(part, Frame)]
+        self._offset = max((f.end for f in frames if f.sequence <= self._last_counted), default=HEADER_BLOCK)
+        self._limit = max(len(data), self._offset + size)
+        self._file = self._backend.open_existing(path)
+        return True
+
+    patch.setattr(Journal, "_make_room", go_on)
+    patch.setattr(recovery, "_settle", lambda *_, **__: None)
+
+
 CHECKPOINTED = StoreScenario(
     "changes and a checkpoint",
     (
@@ -269,6 +292,7 @@ def named(name: str) -> StoreScenario:
 
 CRASHES: list[tuple[Plant, StoreScenario]] = [
     (acknowledge_before_sync, named("saves one by one")),
+    (go_on_in_the_old_segment, named("recovery")),
     (files_before_the_journal, named("updates of the same id")),
     (no_folder_sync(JOURNAL), CHECKPOINTED),
     (no_folder_sync(MEMORIES, ASSEMBLIES), CHECKPOINTED),
