@@ -44,7 +44,7 @@ class Acknowledged:
     refusals: dict[str, int] = field(default_factory=dict)
     lives: int = 0
     _tasks: dict[int, _Task] = field(default_factory=dict)
-    _flushing: dict[int, int] = field(default_factory=dict)
+    _flushing: dict[int, dict[int, int]] = field(default_factory=dict)
 
     def note(self, line: Mapping[str, Any]) -> None:
         """Take in one line; AssertionError where it tells of a broken promise."""
@@ -91,10 +91,11 @@ class Acknowledged:
         self.refusals[line["error"]] = self.refusals.get(line["error"], 0) + 1
 
     def _flush(self, line: Mapping[str, Any]) -> None:
-        self._flushing = {number: task.visible for number, task in self._tasks.items()}
+        # Flushes of several tasks overlap, and each vouches for what came before itself.
+        self._flushing[line["flush"]] = {number: task.visible for number, task in self._tasks.items()}
 
     def _flushed(self, line: Mapping[str, Any]) -> None:
-        for number, visible in self._flushing.items():
+        for number, visible in self._flushing.pop(line["flushed"]).items():
             self._tasks[number].certain = max(self._tasks[number].certain, visible)
         self.operations += 1
 
