@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from synthians_memory.config import StoreConfig
 from synthians_memory.embedder import Embedder
-from synthians_memory.engine.persistence import ABSENT, MemoryPersistence
+from synthians_memory.engine.persistence import ABSENT
 from synthians_memory.engine.vector_index import MemoryVectorIndex
 from synthians_memory.errors import SynthiansMemoryError
+from synthians_memory.facade import MemoryPersistence
 from synthians_memory.models import MemoryAssembly, MemoryEntry
 from synthians_memory.reports import Finding, ImportReport, RecallHit, RecallParts, RepairReport, SearchHit
 

@@ -1,6 +1,7 @@
-"""MemoryPersistence: the asynchronous facade of one store, and the class most programs need.
+"""Persistence: the asynchronous facade of one store's engine.
 
-It does no work of its own: `store` is the engine, `session` the bridge to it.
+It does no work of its own: `store` is the engine, `session` the bridge to it. Programs use `facade.MemoryPersistence`,
+which adds what stands above the engine.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ from synthians_memory.storage.filesystem import network_filesystem
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.times import Clock, SystemClock
 
-__all__ = ["ABSENT", "MemoryPersistence"]
+__all__ = ["ABSENT", "Persistence"]
 
 
-class MemoryPersistence:
+class Persistence:
     """A store of memories and assemblies in a directory.
 
     Use it as an async context manager, or call `initialize` and `close`. All methods belong to the

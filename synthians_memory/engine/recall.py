@@ -41,7 +41,7 @@ _DAY: Final = 86_400_000_000
 
 @dataclass(frozen=True, slots=True)
 class RecallQuery:
-    """What is asked; the fields are those of `MemoryPersistence.recall`, checked.
+    """What is asked; the fields are those of `Persistence.recall`, checked.
 
     Attributes:
         vector: of the text; None where that has none, or it is not to be compared.

@@ -42,7 +42,7 @@ async def search(
     where: Mapping[str, Any] | None,
     kind: Kind,
 ) -> list[SearchHit]:
-    """As `MemoryPersistence.search`."""
+    """As `Persistence.search`."""
     require_positive("k", k)
     if kind not in ("memory", "assembly"):
         raise InvalidValueError(f"kind is {kind!r}", hint='Write "memory" or "assembly".')
@@ -93,7 +93,7 @@ def _require_number(name: str, value: object, least: float, most: float) -> None
 async def recall(
     session: Session, embedder: Embedder | None, query: RecallQuery, seconds: float | None
 ) -> list[RecallHit]:
-    """As `MemoryPersistence.recall`; `seconds`: its timeout."""
+    """As `Persistence.recall`; `seconds`: its timeout."""
     if query.mode == "vector" and embedder is None:
         raise UsageError("no embedder is set", hint='Pass embedder= when you open the store, or use mode="text".')
     if seconds is not None:
@@ -156,7 +156,7 @@ async def entry_to_remember(
     importance: float | None,
     metadata: Mapping[str, Any] | None,
 ) -> MemoryEntry:
-    """The entry that `MemoryPersistence.remember` saves."""
+    """The entry that `Persistence.remember` saves."""
     content = checked_text(text, "text")
     if not content.strip():
         raise InvalidValueError("the text is empty", hint="Remember some words.")

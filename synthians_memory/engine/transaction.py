@@ -58,7 +58,7 @@ def stored_outcome(outcome: Version | bool) -> Entity:
 
 
 class Transaction:
-    """Gathers changes; made by `MemoryPersistence.transaction`, which commits them at its end."""
+    """Gathers changes; made by `Persistence.transaction`, which commits them at its end."""
 
     def __init__(self, load: Callable[[Key], Awaitable[Entity | None]]) -> None:
         self._load = load

@@ -94,7 +94,7 @@ class Importer:
         self._rows: dict[str, Vector] = {}
 
     async def run(self, source: str | os.PathLike[str] | AsyncIterator[list[bytes]]) -> ImportReport:
-        """Store everything; see `MemoryPersistence.import_memories`."""
+        """Store everything; see `Persistence.import_memories`."""
         lines = read_lines(source) if isinstance(source, str | os.PathLike) else source
         number, waiting, size = 0, list[tuple[int, bytes]](), 0
         async for part in lines:

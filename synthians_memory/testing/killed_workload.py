@@ -23,7 +23,7 @@ from random import Random
 from typing import Any, Final, Literal
 
 from synthians_memory.config import StoreConfig
-from synthians_memory.engine.persistence import MemoryPersistence
+from synthians_memory.engine.persistence import Persistence
 from synthians_memory.engine.records import Key
 from synthians_memory.errors import SynthiansMemoryError
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
@@ -117,7 +117,7 @@ def _changes(work: Work, memories: list[Key], group: Key, edition: int) -> tuple
 # In the child
 
 
-async def _take(store: MemoryPersistence, step: Step) -> None:
+async def _take(store: Persistence, step: Step) -> None:
     entities = [entity_of(key, edition) for key, edition in step.changes if edition is not None]
     memories = [entity for entity in entities if isinstance(entity, MemoryEntry)]
     deleted = [name for (_, name), edition in step.changes if edition is None]
@@ -141,7 +141,7 @@ async def _take(store: MemoryPersistence, step: Step) -> None:
 
 
 async def _work(path: str, seed: int, life: int) -> None:
-    async with MemoryPersistence(path, KILLED_STORE) as store:
+    async with Persistence(path, KILLED_STORE) as store:
         _say(open=True)
 
         async def run(task: int) -> None:

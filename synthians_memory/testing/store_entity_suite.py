@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from synthians_memory.embedder import Embedder
-from synthians_memory.engine.persistence import MemoryPersistence
+from synthians_memory.engine.persistence import Persistence
 from synthians_memory.errors import InvalidIdError, InvalidTypeError, InvalidValueError
 from synthians_memory.models import MemoryAssembly, MemoryEntry
 from synthians_memory.testing.clock import ManualClock
@@ -52,7 +52,7 @@ class OpenStore(Protocol):
 
     def __call__(
         self, *, clock: Clock | None = None, embedder: Embedder | None = None, **settings: Any
-    ) -> AbstractAsyncContextManager[MemoryPersistence]:
+    ) -> AbstractAsyncContextManager[Persistence]:
         """An open store while the block lasts; None of the arguments means the default of the implementation.
 
         Args:
@@ -73,7 +73,7 @@ class StoreFixture:
         raise NotImplementedError
 
     @pytest.fixture
-    async def store(self, open_store: OpenStore) -> AsyncIterator[MemoryPersistence]:
+    async def store(self, open_store: OpenStore) -> AsyncIterator[Persistence]:
         """An open, empty store."""
         async with open_store() as opened:
             yield opened
@@ -139,7 +139,7 @@ def full_assembly(assembly_id: str = "full") -> MemoryAssembly:
 class SavingSuite(StoreFixture):
     """Save, load, update and delete one memory."""
 
-    async def test_what_was_saved_is_loaded(self, store: MemoryPersistence) -> None:
+    async def test_what_was_saved_is_loaded(self, store: Persistence) -> None:
         entry = full_memory()
         stored = await store.save_memory(entry)
         loaded = await store.load_memory("full")
@@ -149,10 +149,10 @@ class SavingSuite(StoreFixture):
         assert loaded.replace(updated_at=None) == entry
         assert np.signbit(loaded.metadata["f"])
 
-    async def test_what_is_missing_is_none(self, store: MemoryPersistence) -> None:
+    async def test_what_is_missing_is_none(self, store: Persistence) -> None:
         assert await store.load_memory("nothing") is None
 
-    async def test_an_update_replaces_the_whole_entry(self, store: MemoryPersistence) -> None:
+    async def test_an_update_replaces_the_whole_entry(self, store: Persistence) -> None:
         await store.save_memory(full_memory("m"))
         await store.save_memory(memory("m", "new"))
         loaded = await store.load_memory("m")
@@ -163,12 +163,12 @@ class SavingSuite(StoreFixture):
         assert loaded.extra == {}
         assert await store.list_memories() == ["m"]
 
-    async def test_times_given_by_the_caller_are_kept(self, store: MemoryPersistence) -> None:
+    async def test_times_given_by_the_caller_are_kept(self, store: Persistence) -> None:
         naive = datetime(2020, 2, 29, 12, 0, 0, 7)  # noqa: DTZ001 - a naive time is read as UTC
         stored = await store.save_memory(memory(created_at=naive))
         assert stored.created_at == naive.replace(tzinfo=UTC)
 
-    async def test_delete_tells_whether_it_was_there(self, store: MemoryPersistence) -> None:
+    async def test_delete_tells_whether_it_was_there(self, store: Persistence) -> None:
         await store.save_memory(memory("m"))
         assert await store.delete_memory("m") is True
         assert await store.delete_memory("m") is False
@@ -176,7 +176,7 @@ class SavingSuite(StoreFixture):
         assert await store.load_memory("m") is None
         assert await store.list_memories() == []
 
-    async def test_what_was_deleted_can_be_saved_again(self, store: MemoryPersistence) -> None:
+    async def test_what_was_deleted_can_be_saved_again(self, store: Persistence) -> None:
         await store.save_memory(memory("m", "old", embedding=[1.0, 0.0], tags=["old"]))
         await store.delete_memory("m")
         await store.save_memory(memory("m", "new"))
@@ -184,7 +184,7 @@ class SavingSuite(StoreFixture):
         assert loaded is not None
         assert (loaded.content, loaded.embedding, loaded.tags) == ("new", None, ())
 
-    async def test_every_legal_id_names_an_entity_of_its_own(self, store: MemoryPersistence) -> None:
+    async def test_every_legal_id_names_an_entity_of_its_own(self, store: Persistence) -> None:
         for entity_id in LEGAL_IDS:
             await store.save_memory(memory(entity_id, f"content of {entity_id}"))
         assert await store.list_memories() == sorted(LEGAL_IDS)
@@ -193,27 +193,27 @@ class SavingSuite(StoreFixture):
             assert loaded is not None
             assert (loaded.memory_id, loaded.content) == (entity_id, f"content of {entity_id}")
 
-    async def test_a_large_entry_comes_back_whole(self, store: MemoryPersistence) -> None:
+    async def test_a_large_entry_comes_back_whole(self, store: Persistence) -> None:
         content = "ä\n" * 500_000
         await store.save_memory(memory("large", content))
         loaded = await store.load_memory("large")
         assert loaded is not None
         assert loaded.content == content
 
-    async def test_saves_at_once_all_arrive(self, store: MemoryPersistence) -> None:
+    async def test_saves_at_once_all_arrive(self, store: Persistence) -> None:
         saves = [store.save_memory(memory(f"m{n}", f"content {n}")) for n in range(64)]
         stored = await asyncio.gather(*saves)
         assert [entry.content for entry in stored] == [f"content {n}" for n in range(64)]
         loaded = await store.load_memories(f"m{n}" for n in range(64))
         assert list(loaded.values()) == stored
 
-    async def test_of_saves_at_once_of_one_entity_the_last_stamp_stays(self, store: MemoryPersistence) -> None:
+    async def test_of_saves_at_once_of_one_entity_the_last_stamp_stays(self, store: Persistence) -> None:
         stored = await asyncio.gather(*(store.save_memory(memory("m", f"content {n}")) for n in range(32)))
         stamps = [entry.updated_at for entry in stored if entry.updated_at is not None]
         assert len(set(stamps)) == 32
         assert await store.load_memory("m") == max(stored, key=lambda entry: str(entry.updated_at))
 
-    async def test_loads_write_nothing(self, store: MemoryPersistence) -> None:
+    async def test_loads_write_nothing(self, store: Persistence) -> None:
         stored = await store.save_memory(memory("m"))
         await store.flush()
         for _ in range(3):
@@ -225,7 +225,7 @@ class SavingSuite(StoreFixture):
 class AssemblySuite(StoreFixture):
     """Save, load, update and delete one assembly."""
 
-    async def test_what_was_saved_is_loaded(self, store: MemoryPersistence) -> None:
+    async def test_what_was_saved_is_loaded(self, store: Persistence) -> None:
         given = full_assembly()
         stored = await store.save_assembly(given)
         loaded = await store.load_assembly("full")
@@ -234,12 +234,12 @@ class AssemblySuite(StoreFixture):
         assert loaded.content_hash == stored.content_hash
         assert loaded.replace(updated_at=None) == given
 
-    async def test_members_need_not_exist(self, store: MemoryPersistence) -> None:
+    async def test_members_need_not_exist(self, store: Persistence) -> None:
         stored = await store.save_assembly(assembly(members=["no", "such"]))
         assert stored.members == ("no", "such")
         assert [f.code for f in await store.verify_consistency()] == ["member_missing", "member_missing"]
 
-    async def test_kinds_do_not_meet(self, store: MemoryPersistence) -> None:
+    async def test_kinds_do_not_meet(self, store: Persistence) -> None:
         await store.save_memory(memory("same", "a memory"))
         await store.save_assembly(assembly("same", name="an assembly"))
         assert await store.delete_memory("same") is True
@@ -249,7 +249,7 @@ class AssemblySuite(StoreFixture):
         assert kept.name == "an assembly"
         assert (await store.list_memories(), await store.list_assemblies()) == ([], ["same"])
 
-    async def test_delete_leaves_the_members(self, store: MemoryPersistence) -> None:
+    async def test_delete_leaves_the_members(self, store: Persistence) -> None:
         await store.save_memory(memory("m"))
         await store.save_assembly(assembly(members=["m"]))
         assert await store.delete_assembly("a") is True
@@ -257,7 +257,7 @@ class AssemblySuite(StoreFixture):
         assert await store.load_assembly("a") is None
         assert await store.load_memory("m") is not None
 
-    async def test_all_assemblies_are_listed_in_order(self, store: MemoryPersistence) -> None:
+    async def test_all_assemblies_are_listed_in_order(self, store: Persistence) -> None:
         for assembly_id in ("b", "C", "a", "ä"):
             await store.save_assembly(assembly(assembly_id))
         assert await store.list_assemblies() == ["C", "a", "b", "ä"]
@@ -316,13 +316,13 @@ class StampingSuite(StoreFixture):
         assert len(one.content_hash) == len("sha256:") + 64
         assert one.content_hash == same.content_hash != other.content_hash
 
-    async def test_the_callers_entry_is_not_stamped(self, store: MemoryPersistence) -> None:
+    async def test_the_callers_entry_is_not_stamped(self, store: Persistence) -> None:
         entry = memory("m")
         await store.save_memory(entry)
         assert entry.updated_at is None
         assert entry.content_hash is None
 
-    async def test_what_was_loaded_can_be_changed_and_saved(self, store: MemoryPersistence) -> None:
+    async def test_what_was_loaded_can_be_changed_and_saved(self, store: Persistence) -> None:
         first = await store.save_memory(full_memory("m"))
         loaded = await store.load_memory("m")
         assert loaded is not None
@@ -335,7 +335,7 @@ class StampingSuite(StoreFixture):
 class IsolationSuite(StoreFixture):
     """Nothing that a caller does to what it gave or got changes what a later load returns."""
 
-    async def test_the_callers_objects_are_not_shared(self, store: MemoryPersistence) -> None:
+    async def test_the_callers_objects_are_not_shared(self, store: Persistence) -> None:
         metadata, vector, tags = {"list": [1]}, np.array([1.0, 2.0], dtype=np.float32), ["t"]
         entry = memory("m", metadata=metadata, embedding=vector, tags=tags)
         stored = await store.save_memory(entry)
@@ -346,7 +346,7 @@ class IsolationSuite(StoreFixture):
         stored.metadata["more"] = True
         await _assert_as_saved(store)
 
-    async def test_loaded_objects_are_not_shared(self, store: MemoryPersistence) -> None:
+    async def test_loaded_objects_are_not_shared(self, store: Persistence) -> None:
         await store.save_memory(memory("m", metadata={"list": [1]}, embedding=[1.0, 2.0], tags=["t"]))
         for found in (
             await store.load_memory("m"),
@@ -366,7 +366,7 @@ class IsolationSuite(StoreFixture):
         await store.checkpoint()
         await _assert_as_saved(store)
 
-    async def test_an_assembly_is_not_shared(self, store: MemoryPersistence) -> None:
+    async def test_an_assembly_is_not_shared(self, store: Persistence) -> None:
         profile = {"joy": {"level": 1}}
         stored = await store.save_assembly(assembly(emotion_profile=profile))
         profile["joy"]["level"] = 2
@@ -378,7 +378,7 @@ class IsolationSuite(StoreFixture):
         assert again is not None
         assert again.emotion_profile == {"joy": {"level": 1}}
 
-    async def test_changes_while_the_save_is_under_way_come_too_late(self, store: MemoryPersistence) -> None:
+    async def test_changes_while_the_save_is_under_way_come_too_late(self, store: Persistence) -> None:
         entries = [memory(f"m{n}", metadata={"state": ["as given"]}) for n in range(500)]
         batch = asyncio.ensure_future(store.save_memories_batch(entries))
         single = asyncio.ensure_future(store.save_memory(one := memory("one", metadata={"state": ["as given"]})))
@@ -388,7 +388,7 @@ class IsolationSuite(StoreFixture):
         for stored in (*await batch, await single):
             assert stored.metadata == {"state": ["as given"]}
 
-    async def test_what_is_waiting_in_a_transaction_is_not_shared(self, store: MemoryPersistence) -> None:
+    async def test_what_is_waiting_in_a_transaction_is_not_shared(self, store: Persistence) -> None:
         metadata = {"list": [1]}
         async with store.transaction() as transaction:
             entry = memory("m", metadata=metadata, embedding=[1.0, 2.0], tags=["t"])
@@ -399,7 +399,7 @@ class IsolationSuite(StoreFixture):
             seen.metadata["list"].append(3)
         await _assert_as_saved(store)
 
-    async def test_a_filter_is_not_shared(self, store: MemoryPersistence) -> None:
+    async def test_a_filter_is_not_shared(self, store: Persistence) -> None:
         where = {"list": [1]}
         await store.save_memory(memory("m", metadata={"list": [1]}, embedding=[1.0, 2.0]))
         search = asyncio.ensure_future(store.search([1.0, 2.0], where=where))
@@ -408,7 +408,7 @@ class IsolationSuite(StoreFixture):
         assert [hit.memory_id for hit in await search] == ["m"]
 
 
-async def _assert_as_saved(store: MemoryPersistence) -> None:
+async def _assert_as_saved(store: Persistence) -> None:
     loaded = await store.load_memory("m")
     assert loaded is not None
     assert loaded.embedding is not None
@@ -421,7 +421,7 @@ async def _assert_as_saved(store: MemoryPersistence) -> None:
 class HostileSuite(StoreFixture):
     """What cannot be stored is refused before anything is written."""
 
-    async def test_a_bad_id_is_refused_everywhere(self, store: MemoryPersistence) -> None:
+    async def test_a_bad_id_is_refused_everywhere(self, store: Persistence) -> None:
         for bad in BAD_IDS:
             for call in (store.load_memory, store.delete_memory, store.load_assembly, store.delete_assembly):
                 with pytest.raises(InvalidIdError):
@@ -432,14 +432,14 @@ class HostileSuite(StoreFixture):
                 await store.delete_memories_batch([bad])
         assert await store.list_memories() == []
 
-    async def test_an_id_of_another_type_is_refused(self, store: MemoryPersistence) -> None:
+    async def test_an_id_of_another_type_is_refused(self, store: Persistence) -> None:
         bad_types: list[Any] = [None, 7, b"m", ["m"]]
         for bad in bad_types:
             for call in (store.load_memory, store.delete_memory, store.load_assembly, store.delete_assembly):
                 with pytest.raises(InvalidTypeError):
                     await call(bad)
 
-    async def test_what_no_file_can_hold_is_refused(self, store: MemoryPersistence) -> None:
+    async def test_what_no_file_can_hold_is_refused(self, store: Persistence) -> None:
         kept = await store.save_memory(memory("m", "kept"))
         for bad in BAD_VALUES:
             entry, group = memory("m", "new"), assembly()
@@ -452,7 +452,7 @@ class HostileSuite(StoreFixture):
         assert await store.load_memory("m") == kept
         assert await store.load_assembly("a") is None
 
-    async def test_an_endless_object_is_refused(self, store: MemoryPersistence) -> None:
+    async def test_an_endless_object_is_refused(self, store: Persistence) -> None:
         entry = memory("m")
         entry.metadata["self"] = entry.metadata
         with pytest.raises(InvalidValueError):
@@ -461,14 +461,14 @@ class HostileSuite(StoreFixture):
             await store.save_memories_batch([memory("other"), entry])
         assert await store.list_memories() == []
 
-    async def test_unknown_fields_may_not_take_a_known_name(self, store: MemoryPersistence) -> None:
+    async def test_unknown_fields_may_not_take_a_known_name(self, store: Persistence) -> None:
         entry = memory("m")
         entry.extra["content"] = "another"
         with pytest.raises(InvalidValueError):
             await store.save_memory(entry)
         assert await store.load_memory("m") is None
 
-    async def test_what_is_no_memory_is_refused(self, store: MemoryPersistence) -> None:
+    async def test_what_is_no_memory_is_refused(self, store: Persistence) -> None:
         values: list[Any] = [None, "m", {"memory_id": "m"}, assembly("m")]
         for value in values:
             with pytest.raises(InvalidTypeError):
@@ -477,7 +477,7 @@ class HostileSuite(StoreFixture):
                 await store.save_memories_batch([memory("m"), value])
         assert await store.list_memories() == []
 
-    async def test_a_memory_is_no_assembly(self, store: MemoryPersistence) -> None:
+    async def test_a_memory_is_no_assembly(self, store: Persistence) -> None:
         wrong: Any = memory("m")
         with pytest.raises(InvalidTypeError):
             await store.save_assembly(wrong)

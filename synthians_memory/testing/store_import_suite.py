@@ -19,7 +19,7 @@ import pytest
 
 from synthians_memory.codec import line_of
 from synthians_memory.engine.commit import ABSENT
-from synthians_memory.engine.persistence import MemoryPersistence
+from synthians_memory.engine.persistence import Persistence
 from synthians_memory.errors import ConflictError, InvalidValueError, UsageError
 from synthians_memory.reports import ImportReport
 from synthians_memory.storage.streams import write_lines
@@ -60,7 +60,7 @@ def counts(report: ImportReport) -> tuple[int, int, int]:
 class ImportSuite(StoreFixture):
     """What lines become."""
 
-    async def test_kinds_are_told_apart(self, store: MemoryPersistence) -> None:
+    async def test_kinds_are_told_apart(self, store: Persistence) -> None:
         report = await store.import_memories(
             lines(
                 {"kind": "memory", "id": "m1", "content": "a"},
@@ -86,27 +86,27 @@ class ImportSuite(StoreFixture):
         assert again[0] is not None
         assert again[0].content_hash == one.content_hash
 
-    async def test_times_are_kept(self, store: MemoryPersistence) -> None:
+    async def test_times_are_kept(self, store: Persistence) -> None:
         await store.import_memories(lines({"id": "m", "content": "a", "created_at": EARLY, "updated_at": EARLY}))
         loaded = await store.load_memory("m")
         assert loaded is not None
         assert loaded.created_at == loaded.updated_at == datetime(2001, 2, 3, 4, 5, 6, 7, tzinfo=UTC)
 
-    async def test_a_line_without_an_id_is_imported_once(self, store: MemoryPersistence) -> None:
+    async def test_a_line_without_an_id_is_imported_once(self, store: Persistence) -> None:
         source = [{"content": "same"}, {"content": "other"}, {"content": "same"}, {"content": "same", "tags": ["t"]}]
         assert counts(await store.import_memories(lines(*source))) == (3, 1, 0)
         ids = await store.list_memories()
         assert counts(await store.import_memories(lines(*source))) == (0, 4, 0)
         assert await store.list_memories() == ids
 
-    async def test_the_assembly_of_a_memory_goes_to_its_metadata(self, store: MemoryPersistence) -> None:
+    async def test_the_assembly_of_a_memory_goes_to_its_metadata(self, store: Persistence) -> None:
         line = {"id": "m", "content": "a", "assembly_id": "group", "metadata": {"x": 1}}
         assert counts(await store.import_memories(lines(line, line))) == (1, 1, 0)
         loaded = await store.load_memory("m")
         assert loaded is not None
         assert loaded.metadata == {"x": 1, "assembly_id": "group"}
 
-    async def test_equal_content_is_skipped(self, store: MemoryPersistence) -> None:
+    async def test_equal_content_is_skipped(self, store: Persistence) -> None:
         stored = await store.save_memory(memory("m", "a", tags=["t"], metadata={"x": 1}))
         report = await store.import_memories(
             lines({"id": "m", "content": "a"}, {"id": "m", "content": "a", "tags": ["t"]}, line_of(stored))
@@ -114,7 +114,7 @@ class ImportSuite(StoreFixture):
         assert counts(report) == (0, 3, 0)
         assert await store.load_memory("m") == stored
 
-    async def test_other_content_is_a_conflict(self, store: MemoryPersistence) -> None:
+    async def test_other_content_is_a_conflict(self, store: Persistence) -> None:
         stored = await store.save_memory(memory("m", "a"))
         report = await store.import_memories(lines({"id": "n", "content": "n"}, {"id": "m", "content": "b"}))
         assert counts(report) == (1, 0, 1)
@@ -122,7 +122,7 @@ class ImportSuite(StoreFixture):
         assert "'m'" in report.problems[0].reason
         assert await store.load_memory("m") == stored
 
-    async def test_overwrite_replaces(self, store: MemoryPersistence) -> None:
+    async def test_overwrite_replaces(self, store: Persistence) -> None:
         stored = await store.save_memory(memory("m", "a", tags=["t"]))
         line = {"id": "m", "content": "b", "updated_at": EARLY}
         report = await store.import_memories(lines(line, {"id": "n", "content": "n"}), overwrite=True)
@@ -134,7 +134,7 @@ class ImportSuite(StoreFixture):
         assert stored.updated_at is not None
         assert loaded.updated_at > stored.updated_at
 
-    async def test_one_id_twice_in_a_file(self, store: MemoryPersistence) -> None:
+    async def test_one_id_twice_in_a_file(self, store: Persistence) -> None:
         source = [{"id": "m", "content": "a"}, {"id": "m", "content": "a"}, {"id": "m", "content": "b"}]
         report = await store.import_memories(lines(*source))
         assert (counts(report), [(p.line, p.code) for p in report.problems]) == ((1, 1, 1), [(3, "conflict")])
@@ -146,7 +146,7 @@ class ImportSuite(StoreFixture):
         assert loaded is not None
         assert loaded.content == "b"
 
-    async def test_bad_lines_are_reported_by_number(self, store: MemoryPersistence) -> None:
+    async def test_bad_lines_are_reported_by_number(self, store: Persistence) -> None:
         await store.save_memory(memory("sets the dimension", embedding=[1.0, 0.0]))
         source: list[Any] = [b"", b"  "]
         for bad in BAD_LINES:
@@ -157,7 +157,7 @@ class ImportSuite(StoreFixture):
         assert all(problem.reason for problem in report.problems)
         assert len(await store.list_memories()) == len(BAD_LINES) + 1
 
-    async def test_a_file_is_read(self, store: MemoryPersistence, tmp_path: Path) -> None:
+    async def test_a_file_is_read(self, store: Persistence, tmp_path: Path) -> None:
         objects: Iterable[dict[str, Any]] = ({"id": f"m{n}", "content": "ä"} for n in range(10))
         path = tmp_path / "lines.jsonl"
         async with write_lines(path) as file:
@@ -165,7 +165,7 @@ class ImportSuite(StoreFixture):
         assert counts(await store.import_memories(path)) == (10, 0, 0)
         assert counts(await store.import_memories(str(path))) == (0, 10, 0)
 
-    async def test_nothing_is_no_error(self, store: MemoryPersistence) -> None:
+    async def test_nothing_is_no_error(self, store: Persistence) -> None:
         assert await store.import_memories(lines()) == ImportReport()
 
     async def test_what_was_imported_is_found(self, open_store: OpenStore) -> None:
@@ -182,7 +182,7 @@ class ImportSuite(StoreFixture):
 class ImportChunkSuite(StoreFixture):
     """Chunks, progress, embedding, and stopping."""
 
-    async def test_the_size_of_chunks_changes_nothing(self, store: MemoryPersistence) -> None:
+    async def test_the_size_of_chunks_changes_nothing(self, store: Persistence) -> None:
         for chunk, at_once in product((1, 3, 10, 1000), (1, 4, 1000)):
             source = [{"id": f"m{n}", "content": f"{n}"} for n in range(10)]
             report = await store.import_memories(lines(*source, at_once=at_once), chunk=chunk)
@@ -191,13 +191,13 @@ class ImportChunkSuite(StoreFixture):
             assert ids == [f"m{n}" for n in range(10)]
             await store.delete_memories_batch(ids)
 
-    async def test_a_chunk_is_stored_whole_or_not_at_all(self, store: MemoryPersistence) -> None:
+    async def test_a_chunk_is_stored_whole_or_not_at_all(self, store: Persistence) -> None:
         source = [*({"id": f"m{n}", "content": "a"} for n in range(7)), b"no json", {"id": "m8", "content": "a"}]
         with pytest.raises(InvalidValueError, match="line 8"):
             await store.import_memories(lines(*source), chunk=3, stop_on_error=True)
         assert await store.list_memories() == [f"m{n}" for n in range(6)]
 
-    async def test_a_stopped_import_goes_on_when_repeated(self, store: MemoryPersistence) -> None:
+    async def test_a_stopped_import_goes_on_when_repeated(self, store: Persistence) -> None:
         source: list[Any] = [{"id": f"m{n}", "content": "a"} for n in range(10)]
         with pytest.raises(InvalidValueError):
             await store.import_memories(lines(*source[:7], b"no json"), chunk=2, stop_on_error=True)
@@ -205,14 +205,14 @@ class ImportChunkSuite(StoreFixture):
         assert counts(await store.import_memories(lines(*source), chunk=2, stop_on_error=True)) == (4, 6, 0)
         assert (await store.load_all())[:6] == stored
 
-    async def test_a_conflict_stops_it_too(self, store: MemoryPersistence) -> None:
+    async def test_a_conflict_stops_it_too(self, store: Persistence) -> None:
         await store.save_memory(memory("m1", "stored"))
         source = [{"id": f"m{n}", "content": "a"} for n in range(3)]
         with pytest.raises(InvalidValueError, match="line 2"):
             await store.import_memories(lines(*source), stop_on_error=True)
         assert await store.list_memories() == ["m1"]
 
-    async def test_progress_is_told_after_each_chunk(self, store: MemoryPersistence) -> None:
+    async def test_progress_is_told_after_each_chunk(self, store: Persistence) -> None:
         told: list[tuple[int, int, int]] = []
         source = [{"id": f"m{n}", "content": "a"} for n in range(5)]
         await store.import_memories(lines(*source), chunk=2, progress=lambda report: told.append(counts(report)))
@@ -233,18 +233,18 @@ class ImportChunkSuite(StoreFixture):
             assert await store.search("cba", kind="assembly") == []
             assert counts(await store.import_memories(lines(*source), embed=True)) == (0, 5, 0)
 
-    async def test_embedding_needs_an_embedder(self, store: MemoryPersistence) -> None:
+    async def test_embedding_needs_an_embedder(self, store: Persistence) -> None:
         with pytest.raises(UsageError):
             await store.import_memories(lines({"content": "a"}), embed=True)
         assert await store.list_memories() == []
 
-    async def test_a_bad_chunk_is_refused(self, store: MemoryPersistence) -> None:
+    async def test_a_bad_chunk_is_refused(self, store: Persistence) -> None:
         bad: list[Any] = [0, -1, 1.5, True]
         for chunk in bad:
             with pytest.raises(InvalidValueError):
                 await store.import_memories(lines({"content": "a"}), chunk=chunk)
 
-    async def test_an_import_does_not_undo_what_is_saved_meanwhile(self, store: MemoryPersistence) -> None:
+    async def test_an_import_does_not_undo_what_is_saved_meanwhile(self, store: Persistence) -> None:
         ids = [f"m{n:03}" for n in range(600)]
         won: list[str] = []
 
@@ -265,7 +265,7 @@ class ImportChunkSuite(StoreFixture):
         assert saved == sorted(won)
         assert counts(report) == (600 - len(won), 0, len(won))
 
-    async def test_an_error_of_the_source_leaves_whole_chunks(self, store: MemoryPersistence) -> None:
+    async def test_an_error_of_the_source_leaves_whole_chunks(self, store: Persistence) -> None:
         async def source() -> AsyncIterator[list[bytes]]:
             yield [orjson.dumps({"id": f"m{n}", "content": "a"}) for n in range(5)]
             raise ConnectionError
@@ -274,7 +274,7 @@ class ImportChunkSuite(StoreFixture):
             await store.import_memories(source(), chunk=2)
         assert await store.list_memories() == ["m0", "m1", "m2", "m3"]
 
-    async def test_assemblies_and_memories_share_a_chunk(self, store: MemoryPersistence) -> None:
+    async def test_assemblies_and_memories_share_a_chunk(self, store: Persistence) -> None:
         await store.save_assembly(assembly("a", name="stored"))
         source = [{"id": "a", "content": "a memory"}, {"kind": "assembly", "id": "a", "name": "stored"}]
         assert counts(await store.import_memories(lines(*source))) == (1, 1, 0)

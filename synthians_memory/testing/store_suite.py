@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from synthians_memory.engine.persistence import MemoryPersistence
+from synthians_memory.engine.persistence import Persistence
 from synthians_memory.errors import EntityNotFoundError, InvalidValueError, StoreClosedError
 from synthians_memory.models import MemoryEntry
 from synthians_memory.testing.clock import ManualClock
@@ -52,35 +52,35 @@ STATS = {
 class ReadingSuite(StoreFixture):
     """Many entities at once."""
 
-    async def test_many_are_loaded_in_the_order_asked_for(self, store: MemoryPersistence) -> None:
+    async def test_many_are_loaded_in_the_order_asked_for(self, store: Persistence) -> None:
         await store.save_memories_batch([memory(i) for i in "abc"])
         assert list(await store.load_memories(["c", "missing", "a", "c"])) == ["c", "a"]
         assert await store.load_memories([]) == {}
         assert list(await store.load_memories(i for i in "ba")) == ["b", "a"]
 
-    async def test_ids_are_in_order_of_code_points(self, store: MemoryPersistence) -> None:
+    async def test_ids_are_in_order_of_code_points(self, store: Persistence) -> None:
         ids = ["b", "B", "a", "ab", "ä", "10", "9", "\U0001f600", "\uffff"]
         await store.save_memories_batch([memory(i) for i in ids])
         assert await store.list_memories() == sorted(ids)
         assert [entry.memory_id async for entry in store.iter_memories()] == sorted(ids)
         assert [entry.memory_id for entry in await store.load_all()] == sorted(ids)
 
-    async def test_an_empty_store_has_nothing(self, store: MemoryPersistence) -> None:
+    async def test_an_empty_store_has_nothing(self, store: Persistence) -> None:
         assert (await store.list_memories(), await store.list_assemblies(), await store.load_all()) == ([], [], [])
         assert [a async for a in store.iter_assemblies()] == []
 
-    async def test_iteration_gives_the_stored_entries(self, store: MemoryPersistence) -> None:
+    async def test_iteration_gives_the_stored_entries(self, store: Persistence) -> None:
         stored = await store.save_memories_batch([memory(f"m{n:04}", embedding=[n, 1.0]) for n in range(700)])
         assert [entry async for entry in store.iter_memories()] == stored
 
-    async def test_iteration_may_end_early(self, store: MemoryPersistence) -> None:
+    async def test_iteration_may_end_early(self, store: Persistence) -> None:
         await store.save_memories_batch([memory(f"m{n:03}") for n in range(600)])
         async for entry in store.iter_memories():
             if entry.memory_id == "m300":
                 break
         assert len(await store.load_all()) == 600
 
-    async def test_what_is_there_throughout_comes_exactly_once(self, store: MemoryPersistence) -> None:
+    async def test_what_is_there_throughout_comes_exactly_once(self, store: Persistence) -> None:
         kept = [f"m{n:04}" for n in range(0, 1200, 2)]
         await store.save_memories_batch([memory(i, "0") for i in kept])
         stopped = asyncio.Event()
@@ -92,7 +92,7 @@ class ReadingSuite(StoreFixture):
         stopped.set()
         await writing
 
-    async def test_iterations_do_not_meet(self, store: MemoryPersistence) -> None:
+    async def test_iterations_do_not_meet(self, store: Persistence) -> None:
         await store.save_memories_batch([memory(f"m{n:03}") for n in range(300)])
 
         async def all_ids() -> list[str]:
@@ -101,7 +101,7 @@ class ReadingSuite(StoreFixture):
         assert len({tuple(ids) for ids in await asyncio.gather(*(all_ids() for _ in range(5)))}) == 1
 
 
-async def _keep_changing(store: MemoryPersistence, kept: list[str], stopped: asyncio.Event) -> None:
+async def _keep_changing(store: Persistence, kept: list[str], stopped: asyncio.Event) -> None:
     """Update what is kept, and save and delete what lies between."""
     turn = 0
     while not stopped.is_set():
@@ -186,7 +186,7 @@ class ReopenSuite(StoreFixture):
 class CareSuite(StoreFixture):
     """Checks, repairs and statistics of a store that is well."""
 
-    async def test_a_store_that_is_well_has_no_findings(self, store: MemoryPersistence) -> None:
+    async def test_a_store_that_is_well_has_no_findings(self, store: Persistence) -> None:
         for n in range(20):
             await store.save_memory(memory(f"m{n % 7}", f"{n}", embedding=[n, 1.0]))
         await store.save_assembly(assembly("a", members=["m0"], composite_embedding=[1.0, 1.0]))
@@ -197,7 +197,7 @@ class CareSuite(StoreFixture):
         assert await store.verify_consistency(level="full") == []
         assert await store.verify_consistency("off") == []
 
-    async def test_checks_go_on_beside_writes(self, store: MemoryPersistence) -> None:
+    async def test_checks_go_on_beside_writes(self, store: Persistence) -> None:
         async def write(worker: int) -> None:
             for n in range(60):
                 await store.save_memory(memory(f"m{worker}-{n % 5}", f"{n}", embedding=[n, 1.0]))
@@ -209,13 +209,13 @@ class CareSuite(StoreFixture):
             assert await store.verify_consistency() == []
         await writing
 
-    async def test_an_unknown_level_is_refused(self, store: MemoryPersistence) -> None:
+    async def test_an_unknown_level_is_refused(self, store: Persistence) -> None:
         level: Any = "deep"
         with pytest.raises(InvalidValueError):
             await store.verify_consistency(level)
 
     @pytest.mark.parametrize("dry_run", [False, True])
-    async def test_there_is_nothing_to_repair(self, store: MemoryPersistence, dry_run: bool) -> None:
+    async def test_there_is_nothing_to_repair(self, store: Persistence, dry_run: bool) -> None:
         stored = await store.save_memory(memory("m", embedding=[1.0]))
         report = await store.verify_and_repair_consistency(dry_run=dry_run)
         assert (report.findings, report.actions, report.remaining, report.quarantined) == ((), (), (), ())
@@ -223,17 +223,17 @@ class CareSuite(StoreFixture):
         assert json.loads(json.dumps(report.to_dict()))["clean"] is True
         assert await store.load_all() == [stored]
 
-    async def test_adopt_needs_a_file(self, store: MemoryPersistence) -> None:
+    async def test_adopt_needs_a_file(self, store: Persistence) -> None:
         with pytest.raises(EntityNotFoundError):
             await store.adopt("nothing")
 
-    async def test_adopting_what_is_stored_changes_nothing(self, store: MemoryPersistence) -> None:
+    async def test_adopting_what_is_stored_changes_nothing(self, store: Persistence) -> None:
         stored = await store.save_assembly(assembly("a", name="kept"))
         await store.flush()
         assert await store.adopt("a", kind="assembly") == stored
         assert await store.load_assembly("a") == stored
 
-    async def test_statistics_count(self, store: MemoryPersistence) -> None:
+    async def test_statistics_count(self, store: Persistence) -> None:
         assert store.stats().keys() >= STATS
         await store.save_memories_batch([memory("a", embedding=[1.0, 2.0]), memory("b"), memory("c")])
         await store.delete_memory("c")

@@ -11,13 +11,13 @@ from typing import Annotated, Final
 import typer
 
 from synthians_memory.codec import line_of
-from synthians_memory.engine.persistence import MemoryPersistence
 from synthians_memory.entrypoints.cli.damage import Damage
 from synthians_memory.entrypoints.cli.options import JsonOption
 from synthians_memory.entrypoints.cli.output import Output
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.progress import progress
 from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.facade import MemoryPersistence
 from synthians_memory.models import Entity
 from synthians_memory.storage.streams import STANDARD_STREAM, LineWriter, write_lines
 

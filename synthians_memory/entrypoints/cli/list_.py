@@ -11,12 +11,12 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
-from synthians_memory.engine.persistence import MemoryPersistence
 from synthians_memory.entrypoints.cli.damage import Damage
 from synthians_memory.entrypoints.cli.options import AssembliesOption, JsonOption, kind_of
 from synthians_memory.entrypoints.cli.output import Output, cleaned, preview, table
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.facade import MemoryPersistence
 from synthians_memory.layout import Kind
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.storage.streams import STANDARD_STREAM, write_lines

@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 import typer
 
-from synthians_memory.engine.persistence import MemoryPersistence
 from synthians_memory.entrypoints.cli.exits import ExitCode
 from synthians_memory.entrypoints.cli.findings import findings_table, summary
 from synthians_memory.entrypoints.cli.options import JsonOption
@@ -17,6 +16,7 @@ from synthians_memory.entrypoints.cli.output import Output
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.progress import progress
 from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.facade import MemoryPersistence
 from synthians_memory.reports import RepairReport
 
 __all__ = ["EXAMPLES", "repair"]

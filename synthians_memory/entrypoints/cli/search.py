@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 import typer
 from rich.text import Text
 
-from synthians_memory.engine.persistence import MemoryPersistence
 from synthians_memory.entrypoints.cli.damage import Damage
 from synthians_memory.entrypoints.cli.embedders import query_embedder
 from synthians_memory.entrypoints.cli.options import (
@@ -34,6 +33,7 @@ from synthians_memory.errors import (
     UsageError,
     disk_error,
 )
+from synthians_memory.facade import MemoryPersistence
 from synthians_memory.json_values import parse_strict
 from synthians_memory.layout import Kind
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector, as_vector

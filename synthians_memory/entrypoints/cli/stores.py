@@ -14,10 +14,10 @@ from typing import Any, Self
 import typer
 
 from synthians_memory.embedder import Embedder
-from synthians_memory.engine.persistence import MemoryPersistence
 from synthians_memory.entrypoints.cli.output import tell, tell_first
 from synthians_memory.entrypoints.cli.settings import settings_from
 from synthians_memory.errors import NotAStoreError, SearchTimeoutError, disk_error
+from synthians_memory.facade import MemoryPersistence
 
 __all__ = ["Place", "index_words"]
 
