@@ -15,6 +15,7 @@ SynthiansMemoryError
 │   ├── MissingExtraError                an optional library is not installed
 │   └── ReadOnlyError                    a write to a store opened, or turned, read-only
 ├── StoreLockedError                     another process holds the store
+├── NotStoredError                       a memory to remember that could not be stored, and where it is now
 ├── OverloadedError                      too much is acknowledged and not yet in files
 ├── StoreFormatError                     this directory cannot be opened as a store
 │   ├── NotAStoreError                   no superblock, and not empty
@@ -60,6 +61,7 @@ __all__ = [
     "MissingExtraError",
     "NotAStoreError",
     "NotRegularFileError",
+    "NotStoredError",
     "OverloadedError",
     "PermissionDeniedError",
     "ReadOnlyError",
@@ -178,6 +180,21 @@ class StoreLockedError(SynthiansMemoryError):
     def __init__(self, message: str, *, path: str | None = None, hint: str = "", holder: str = "") -> None:
         super().__init__(message, path=path, hint=hint)
         self.holder = holder
+
+
+class NotStoredError(SynthiansMemoryError):
+    """A memory could not be stored; it is not lost. `__cause__` says why it could not.
+
+    Attributes:
+        entry: the memory.
+        parked: whether it waits in logs/fallback.jsonl, from where opening the store or `replay` stores it. Where it
+            does not, `entry` is all that is left of it.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None, hint: str = "", entry: object, parked: bool) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.entry = entry
+        self.parked = parked
 
 
 class OverloadedError(SynthiansMemoryError):

@@ -5,9 +5,22 @@ It does no work of its own: the engine reads and writes, the packages above it t
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
 from synthians_memory.engine.persistence import Persistence
+from synthians_memory.engine.searching import entry_to_remember
+from synthians_memory.errors import DiskError, NotStoredError, OverloadedError, ReadOnlyError, StoreLockedError
+from synthians_memory.layout import FALLBACK
+from synthians_memory.maintenance.fallback import Fallback, replay
+from synthians_memory.models import MemoryEntry
 
 __all__ = ["MemoryPersistence"]
+
+# What a store may say when it is asked to save a sound memory.
+_CANNOT_WRITE: Final = (DiskError, OverloadedError, ReadOnlyError)
 
 
 class MemoryPersistence(Persistence):
@@ -15,3 +28,65 @@ class MemoryPersistence(Persistence):
 
     What `Persistence` promises holds here as well.
     """
+
+    _reserved = False
+
+    async def initialize(self) -> None:
+        """As `Persistence.initialize`; memories that were parked because they could not be stored are stored now."""
+        opened = self._session is None
+        await super().initialize()
+        if opened and self._opened().store.state.journal is not None:
+            # What still cannot be stored stays parked.
+            with suppress(*_CANNOT_WRITE, StoreLockedError):
+                report = await replay(self, self._fallback())
+                store = self._opened().store
+                actions = tuple(f"stored the parked memory {memory_id}" for memory_id in report.stored)
+                store.opening_report = store.opening_report.preceded_by(actions)
+
+    def _fallback(self) -> Fallback:
+        return Fallback(self._make_backend)
+
+    async def remember(
+        self,
+        text: str,
+        tags: Iterable[str] = (),
+        importance: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> MemoryEntry:
+        """Save a new memory of `text`, embedded where there is an embedder; returns it as stored.
+
+        Args:
+            text: its content; InvalidValueError where it is empty, or longer than 100,000 characters.
+            tags: as in MemoryEntry, at most 50.
+            importance: its quickrecal_score, 0 to 1; None: the usual one.
+            metadata: as in MemoryEntry.
+
+        Raises:
+            NotStoredError: the store cannot write. The memory is parked, and stored when the store is opened again
+                or by `replay`; where parking fails as well, the error carries it.
+        """
+        entry = await entry_to_remember(self._opened(), self._embedder, text, tags, importance, metadata)
+        if self._read_only:
+            return await self.save_memory(entry)
+        await self._reserve()
+        try:
+            return await self.save_memory(entry)
+        except _CANNOT_WRITE as error:
+            raise await self._parked(entry, error) from error
+
+    async def _reserve(self) -> None:
+        """Space for parking, while there is some; a disk that is full already must not refuse what may still fit."""
+        if not self._reserved:
+            with suppress(DiskError, StoreLockedError):
+                await asyncio.to_thread(self._fallback().reserve)
+            self._reserved = True
+
+    async def _parked(self, entry: MemoryEntry, error: Exception) -> NotStoredError:
+        what = f"the memory {entry.memory_id} could not be stored ({error})"
+        try:
+            await asyncio.to_thread(self._fallback().park, entry)
+        except (DiskError, StoreLockedError) as refusal:
+            hint = "Keep the entry that this error carries, mend the disk, and save it again."
+            return NotStoredError(f"{what}, nor parked ({refusal})", hint=hint, entry=entry, parked=False)
+        hint = "Mend the disk, then open the store again or run `replay`."
+        return NotStoredError(f"{what}; it is parked in {FALLBACK}", path=FALLBACK, hint=hint, entry=entry, parked=True)

@@ -13,10 +13,12 @@ from synthians_memory.errors import InvalidIdError, InvalidTypeError
 
 __all__ = [
     "ASSEMBLIES",
+    "AUTOMEMORY_LOG",
     "BACKUPS",
     "ENTITY_FOLDERS",
     "FAISS_FILE",
     "FAISS_NEXT",
+    "FALLBACK",
     "FORMAT_VERSION",
     "INDEX",
     "INDEX_BACKUPS",
@@ -25,6 +27,7 @@ __all__ = [
     "JOURNAL",
     "JOURNAL_RESERVE",
     "LOCK_FILE",
+    "LOGS",
     "MAPPING",
     "MEMORIES",
     "QUARANTINE",
@@ -77,6 +80,10 @@ INDEX_BACKUPS: Final = "backups/index"
 QUARANTINE: Final = "quarantine"
 JOURNAL_RESERVE: Final = "journal/reserve"
 REPAIR_PLAN: Final = "quarantine/repair_plan.json"
+LOGS: Final = "logs"
+# Entries that could not be stored.
+FALLBACK: Final = "logs/fallback.jsonl"
+AUTOMEMORY_LOG: Final = "logs/automemory.log"
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.

@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from synthians_memory.embedder import Embedder
 from synthians_memory.engine.deadline import Deadline
@@ -25,7 +25,21 @@ from synthians_memory.layout import Kind
 from synthians_memory.models import MemoryEntry, Vector, as_vector
 from synthians_memory.reports import RecallHit, RecallMode, SearchHit
 
-__all__ = ["checked_recall", "entry_to_remember", "recall", "require_positive", "search"]
+__all__ = [
+    "MOST_QUERY_CHARACTERS",
+    "MOST_TAGS",
+    "MOST_TEXT_CHARACTERS",
+    "checked_recall",
+    "entry_to_remember",
+    "recall",
+    "require_positive",
+    "search",
+]
+
+# What a person or an agent says in one go; longer texts are saved as entries, and imported.
+MOST_TEXT_CHARACTERS: Final = 100_000
+MOST_TAGS: Final = 50
+MOST_QUERY_CHARACTERS: Final = 1_000
 
 
 def require_positive(name: str, value: object) -> None:
@@ -69,6 +83,7 @@ def checked_recall(
     """The question, checked. Raises InvalidValueError, InvalidTypeError."""
     if not isinstance(text, str):
         raise InvalidTypeError(f"text must be a string, not {type(text).__name__}")
+    _require_most("text", len(text), MOST_QUERY_CHARACTERS, "characters", "Ask with fewer words.")
     require_positive("k", k)
     for name, value, choices in (("mode", mode, get_args(RecallMode)), ("fusion", fusion, get_args(Fusion))):
         if value not in choices:
@@ -88,6 +103,11 @@ def _require_number(name: str, value: object, least: float, most: float) -> None
         raise InvalidTypeError(f"{name} must be a number, not {value!r}")
     if not least <= value <= most or math.isinf(value):
         raise InvalidValueError(f"{name} is {value}; it must be finite, and lie in {least:g}..{most:g}")
+
+
+def _require_most(name: str, count: int, most: int, unit: str, hint: str) -> None:
+    if count > most:
+        raise InvalidValueError(f"{name} has {count:,} {unit}, over {most:,}", hint=hint)
 
 
 async def recall(
@@ -160,6 +180,11 @@ async def entry_to_remember(
     content = checked_text(text, "text")
     if not content.strip():
         raise InvalidValueError("the text is empty", hint="Remember some words.")
+    hint = "Split it, or save it as a MemoryEntry with save_memory."
+    _require_most("text", len(content), MOST_TEXT_CHARACTERS, "characters", hint)
+    if not isinstance(tags, str):
+        tags = tuple(tags)
+        _require_most("tags", len(tags), MOST_TAGS, "tags", "Give fewer tags.")
     known: dict[str, Any] = {} if importance is None else {"quickrecal_score": importance}
     entry = MemoryEntry(content=content, tags=tags, metadata=dict(metadata or {}), **known)  # type: ignore[arg-type]
     vector = None if embedder is None else await _embedded(session, embedder, content)

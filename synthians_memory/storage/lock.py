@@ -17,7 +17,7 @@ from synthians_memory.errors import DiskError, StoreLockedError
 from synthians_memory.layout import JOURNAL, LOCK_FILE, scratch_path
 from synthians_memory.storage.backend import Backend, HeldLock
 
-__all__ = ["LockHolder", "ReaderLock", "StoreLock", "read_holder", "try_exclusive_journal"]
+__all__ = ["LockHolder", "ReaderLock", "StoreLock", "lock_with_patience", "read_holder", "try_exclusive_journal"]
 
 WAIT_SECONDS = 0.3
 _PAUSE_SECONDS = 0.02
@@ -78,7 +78,7 @@ class StoreLock:
             StoreLockedError: another process, or another opening in this one, holds it.
             DiskError: the back end cannot lock.
         """
-        held = _lock_with_patience(backend, "", exclusive=True, wait=wait, sleep=sleep)
+        held = lock_with_patience(backend, "", exclusive=True, wait=wait, sleep=sleep)
         if held is None:
             raise _locked(backend)
         try:
@@ -122,7 +122,7 @@ class ReaderLock:
             StoreLockedError: the writer keeps it for longer.
             DiskError: there is no journal folder, or the back end cannot lock.
         """
-        held = _lock_with_patience(backend, JOURNAL, exclusive=False, wait=wait, sleep=sleep)
+        held = lock_with_patience(backend, JOURNAL, exclusive=False, wait=wait, sleep=sleep)
         if held is None:
             raise StoreLockedError(
                 f"the writer of {backend.location} is busy dropping journal segments",
@@ -159,10 +159,10 @@ def read_holder(backend: Backend) -> LockHolder | None:
     return None
 
 
-def _lock_with_patience(
-    backend: Backend, folder: str, *, exclusive: bool, wait: float, sleep: _Sleep
+def lock_with_patience(
+    backend: Backend, folder: str, *, exclusive: bool, wait: float = WAIT_SECONDS, sleep: _Sleep = time.sleep
 ) -> HeldLock | None:
-    """`Backend.lock`, tried again for about `wait` seconds of `sleep`."""
+    """As `Backend.lock`, tried again for about `wait` seconds of `sleep` while another holds it."""
     for _ in range(max(0, round(wait / _PAUSE_SECONDS))):
         held = backend.lock(folder, exclusive=exclusive)
         if held is not None:

@@ -218,3 +218,19 @@ def test_spans_are_those_of_the_index() -> None:
     assert matched_spans(texts, "?!") == [[]] * 5
     (phrase,) = matched_spans(["to be or not to be"], '"not to be" o*')
     assert ["to be or not to be"[start:end] for start, end in phrase] == ["or", "not to be"]
+
+
+# replay
+
+
+def test_what_was_parked_is_stored_once(call: Called, store: Path) -> None:
+    parked = '{"kind":"memory","memory_id":"parked","content":"the parked cello"}\n'
+    (store / "logs").mkdir()
+    (store / "logs" / "fallback.jsonl").write_text(parked + "\n" * 100)
+    assert call("replay").json == {"stored": ["parked"], "unreadable": []}
+    assert call("replay").json == {"stored": [], "unreadable": []}
+    assert call("get", "parked").json["content"] == "the parked cello"
+    (store / "logs" / "fallback.jsonl").write_text("torn\n")
+    told = call("replay")
+    assert (told.code, told.json["unreadable"]) == (1, ["torn"])
+    assert "stay in logs/fallback.jsonl" in told.err

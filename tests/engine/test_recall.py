@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from synthians_memory import MemoryAssembly, MemoryEntry, MemoryPersistence, RecallHit
 from synthians_memory.engine.filters import matches, parse_where
 from synthians_memory.engine.fusion import fused, shares_by_rank, shares_of_best, shares_of_range
+from synthians_memory.engine.searching import MOST_QUERY_CHARACTERS, MOST_TAGS, MOST_TEXT_CHARACTERS
 from synthians_memory.engine.text_query import MOST_TERMS, terms_of
 from synthians_memory.errors import InvalidTypeError, InvalidValueError, SearchTimeoutError, UsageError
 from synthians_memory.layout import entity_path
@@ -129,8 +130,8 @@ async def test_hybrid_gives_as_many_as_there_are(store: MemoryPersistence) -> No
         "'",
         "()",
         "😀",
-        "x" * 70_000,
-        "w " * 9000,
+        "x" * MOST_QUERY_CHARACTERS,
+        "w " * (MOST_QUERY_CHARACTERS // 2),
         '"unclosed',
     ],
 )
@@ -140,6 +141,21 @@ async def test_any_text_is_a_valid_query(store: MemoryPersistence, text: str) ->
         assert len(await store.recall(text, mode=mode, timeout=60)) <= 4  # type: ignore[arg-type]
     if not any(map(str.isalnum, text)):
         assert await store.recall(text) == []
+
+
+async def test_a_longer_query_is_refused_and_never_cut(store: MemoryPersistence) -> None:
+    with pytest.raises(InvalidValueError, match="1,001 characters, over 1,000"):
+        await store.recall("x" * (MOST_QUERY_CHARACTERS + 1))
+
+
+async def test_what_is_too_much_to_remember_is_refused_and_never_cut(store: MemoryPersistence) -> None:
+    with pytest.raises(InvalidValueError, match="100,001 characters, over 100,000"):
+        await store.remember("x" * (MOST_TEXT_CHARACTERS + 1))
+    with pytest.raises(InvalidValueError, match="51 tags, over 50"):
+        await store.remember("x", tags=[str(number) for number in range(MOST_TAGS + 1)])
+    assert await store.list_memories() == []
+    kept = await store.remember("x" * MOST_TEXT_CHARACTERS, tags=(str(number) for number in range(MOST_TAGS)))
+    assert (len(kept.content), len(kept.tags)) == (MOST_TEXT_CHARACTERS, MOST_TAGS)
 
 
 @given(st.text())

@@ -18,8 +18,8 @@ from mounts import make_image, mounted_image, require_disks, require_mounts, tmp
 from verdict import require_kept, worse_than_notes
 from workload import Operations, Report, fill, observe
 
-from synthians_memory import MemoryPersistence
-from synthians_memory.errors import DiskFullError
+from synthians_memory import MemoryEntry, MemoryPersistence
+from synthians_memory.errors import DiskFullError, NotStoredError
 
 CONFIG: dict[str, Any] = {
     "embedding_dimension": DIMENSION,
@@ -162,3 +162,24 @@ async def require_space_can_be_made(disk: Path, history: Acknowledged, numbers: 
         await require_readable(store, history)
         await make_space(store, operations_of(store, history, numbers), history)
     await require_kept(disk / "store", history)
+
+
+async def test_a_memory_to_remember_is_parked_on_the_full_disk(disk: Path) -> None:
+    said: list[str] = []
+    parked: list[str] = []
+    async with opened(disk, full=True) as store:
+        said.append((await store.remember("while there was room")).content)
+        take_the_rest(disk)
+        for number in range(2000):
+            try:
+                said.append((await store.remember(f"{number}: {'word ' * 40}")).content)
+            except NotStoredError as error:
+                assert error.parked, error
+                parked.append(cast(MemoryEntry, error.entry).content)
+            if len(parked) == 3:
+                break
+        assert len(parked) == 3
+    (disk / OTHER).unlink()
+    async with opened(disk) as store:
+        assert sorted(entry.content for entry in await store.load_all()) == sorted([*said, *parked])
+        assert len(store.opening_report.actions) == 3

@@ -24,6 +24,7 @@ from synthians_memory.entrypoints.cli import (
     recall,
     remember,
     repair,
+    replay,
     search,
     stats,
     verify_disk,
@@ -54,6 +55,7 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("check", check.check, check.EXAMPLES),
     ("repair", repair.repair, repair.EXAMPLES),
     ("adopt", adopt.adopt, adopt.EXAMPLES),
+    ("replay", replay.replay_parked, replay.EXAMPLES),
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )

@@ -1,0 +1,50 @@
+"""The command replay: store the memories that were parked because they could not be stored.
+
+It parks none.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import typer
+
+from synthians_memory.entrypoints.cli.exits import ExitCode
+from synthians_memory.entrypoints.cli.options import JsonOption
+from synthians_memory.entrypoints.cli.output import Output, cleaned, tell, tell_first
+from synthians_memory.entrypoints.cli.program import run
+from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.layout import FALLBACK
+from synthians_memory.maintenance.fallback import Fallback, parked_memory, replay
+from synthians_memory.storage.local import LocalBackend
+
+__all__ = ["EXAMPLES", "replay_parked"]
+
+EXAMPLES: Final = ("--store notes replay",)
+
+
+def replay_parked(context: typer.Context, as_json: JsonOption = False) -> int:
+    """Store the memories that were parked.
+
+    A memory to remember that a full or broken disk refuses is parked in logs/fallback.jsonl. Each is stored once, however
+    often this is run; opening the store for changes does the same.
+    """
+    return run(_replay(Place.of(context), Output.wanted(as_json)))
+
+
+async def _replay(place: Place, output: Output) -> int:
+    place.require()
+    fallback = Fallback(lambda: LocalBackend(place.path))
+    parked = [memory for line in fallback.lines() if (memory := parked_memory(line)) is not None]
+    # Opening stores them already, but does not fail where it cannot.
+    async with place.writing() as store:
+        report = await replay(store, fallback)
+    stored = [memory.memory_id for memory in parked]
+    if output.json:
+        output.document({"stored": stored, "unreadable": list(report.unreadable)})
+    else:
+        output.show(f"stored {len(stored)} parked memories", *(f"  {cleaned(memory_id)}" for memory_id in stored))
+    tell_first("unreadable", list(report.unreadable), f"see {FALLBACK}")
+    if report.unreadable:
+        tell("hint", f"These lines stay in {FALLBACK}; see what they say, then take them out by hand.")
+    return ExitCode.FINDINGS if report.unreadable else ExitCode.OK
