@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -18,11 +17,11 @@ from synthians_memory.codec import line_of, parse_line
 from synthians_memory.engine.commit import ABSENT
 from synthians_memory.engine.documents import write_whole
 from synthians_memory.engine.persistence import Persistence
-from synthians_memory.errors import ConflictError, InvalidTypeError, InvalidValueError, StoreLockedError
-from synthians_memory.layout import FALLBACK, LOGS
+from synthians_memory.errors import ConflictError, InvalidTypeError, InvalidValueError
+from synthians_memory.layout import FALLBACK
+from synthians_memory.maintenance.logs_folder import PATIENCE, locked_logs
 from synthians_memory.models import MemoryEntry
 from synthians_memory.storage.backend import Backend
-from synthians_memory.storage.lock import lock_with_patience
 
 __all__ = ["RESERVED_BYTES", "Fallback", "ReplayReport", "parked_memory", "replay"]
 
@@ -30,7 +29,6 @@ RESERVED_BYTES: Final = 1024 * 1024
 _LINE_END: Final = b"\n"
 # How a line goes on behind its first byte.
 _SPENT: Final = b'"kind":'
-_PATIENCE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class Fallback:
         patience: how long to wait where somebody else keeps the file busy, seconds.
     """
 
-    def __init__(self, open_backend: Callable[[], Backend], *, patience: float = _PATIENCE) -> None:
+    def __init__(self, open_backend: Callable[[], Backend], *, patience: float = PATIENCE) -> None:
         self._open_backend = open_backend
         self._patience = patience
 
@@ -67,7 +65,7 @@ class Fallback:
             StoreLockedError: somebody else keeps the file busy.
             DiskError: it cannot be made.
         """
-        with self._locked() as backend:
+        with locked_logs(self._open_backend, self._patience) as backend:
             stat = backend.stat(FALLBACK)
             if stat is None:
                 write_whole(backend, FALLBACK, [_LINE_END * size])
@@ -80,7 +78,7 @@ class Fallback:
             DiskError: there is no room, or the file cannot be written; `entry` may not be there.
         """
         line = line_of(entry) + _LINE_END
-        with self._locked() as backend:
+        with locked_logs(self._open_backend, self._patience) as backend:
             data = backend.read(FALLBACK)
             if data is None:
                 write_whole(backend, FALLBACK, [line])
@@ -110,7 +108,7 @@ class Fallback:
         """
         if not lines:
             return
-        with self._locked() as backend:
+        with locked_logs(self._open_backend, self._patience) as backend:
             places = [place for place in _places(backend.read(FALLBACK) or b"") if place.line in lines]
             file = backend.open_existing(FALLBACK)
             try:
@@ -123,22 +121,6 @@ class Fallback:
                 file.sync()
             finally:
                 file.close()
-
-    @contextmanager
-    def _locked(self) -> Iterator[Backend]:
-        backend = self._open_backend()
-        try:
-            if backend.make_folder(LOGS):
-                backend.sync_folder("")
-            held = lock_with_patience(backend, LOGS, exclusive=True, wait=self._patience)
-            if held is None:
-                raise StoreLockedError(f"{LOGS} of {backend.location} is kept busy", path=LOGS, hint="Try again.")
-            try:
-                yield backend
-            finally:
-                held.release()
-        finally:
-            backend.close()
 
 
 async def replay(store: Persistence, fallback: Fallback) -> ReplayReport:

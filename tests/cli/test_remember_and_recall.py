@@ -234,3 +234,16 @@ def test_what_was_parked_is_stored_once(call: Called, store: Path) -> None:
     told = call("replay")
     assert (told.code, told.json["unreadable"]) == (1, ["torn"])
     assert "stay in logs/fallback.jsonl" in told.err
+
+
+# capture
+
+
+def test_a_significant_exchange_is_captured(call: Called) -> None:
+    captured = call("capture", "May we release?", "Approved, the rust bug is gone.")
+    assert captured.json["captured"]
+    entry = call("get", captured.json["id"]).json
+    assert (entry["tags"], entry["quickrecal_score"]) == (["rust", "bug"], 0.95)
+    assert call("capture", "How are you?", "Fine.").json == {"id": None, "captured": False}
+    explicit = call("capture", "How are you?", "Fine.", "--importance", 0.3, "--tag", "chat").json["id"]
+    assert call("get", explicit).json["tags"] == ["chat"]

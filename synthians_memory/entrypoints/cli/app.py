@@ -13,6 +13,7 @@ import typer
 
 from synthians_memory.entrypoints.cli import (
     adopt,
+    capture,
     check,
     checkpoint,
     delete,
@@ -49,6 +50,7 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("list", list_.list_entities, list_.EXAMPLES),
     ("delete", delete.delete, delete.EXAMPLES),
     ("remember", remember.remember, remember.EXAMPLES),
+    ("capture", capture.capture, capture.EXAMPLES),
     ("recall", recall.recall, recall.EXAMPLES),
     ("search", search.search, search.EXAMPLES),
     ("stats", stats.stats, stats.EXAMPLES),
