@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthians_memory.embedding.arguments import checked_name, checked_texts
-from synthians_memory.embedding.extras import import_extra
+from synthians_memory.extras import import_extra
 from synthians_memory.errors import InvalidValueError
 
 __all__ = ["PREFIX", "SentenceTransformersEmbedder"]
