@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from synthians_memory.embedding.arguments import checked_name, checked_texts
-from synthians_memory.extras import import_extra
 from synthians_memory.errors import InvalidValueError
+from synthians_memory.extras import import_extra
 
 __all__ = ["PREFIX", "SentenceTransformersEmbedder"]
 

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from synthians_memory.embedding.arguments import checked_texts
-from synthians_memory.extras import import_extra
 from synthians_memory.errors import MissingExtraError
+from synthians_memory.extras import import_extra
 
 __all__ = ["NAME", "WordLlamaEmbedder"]
 
