@@ -15,6 +15,7 @@ SynthiansMemoryError
 │   ├── MissingExtraError                an optional library is not installed
 │   └── ReadOnlyError                    a write to a store opened, or turned, read-only
 ├── StoreLockedError                     another process holds the store
+├── NotFiledError                        an issue about a failure could not be filed
 ├── NotStoredError                       a memory to remember that could not be stored, and where it is now
 ├── OverloadedError                      too much is acknowledged and not yet in files
 ├── StoreFormatError                     this directory cannot be opened as a store
@@ -60,6 +61,7 @@ __all__ = [
     "JournalFailedError",
     "MissingExtraError",
     "NotAStoreError",
+    "NotFiledError",
     "NotRegularFileError",
     "NotStoredError",
     "OverloadedError",
@@ -180,6 +182,12 @@ class StoreLockedError(SynthiansMemoryError):
     def __init__(self, message: str, *, path: str | None = None, hint: str = "", holder: str = "") -> None:
         super().__init__(message, path=path, hint=hint)
         self.holder = holder
+
+
+class NotFiledError(SynthiansMemoryError):
+    """An issue could not be filed; the document of the failure is in `issues/` all the same."""
+
+    hint_default = "Look at the repository, the token and the network; or file the document by hand."
 
 
 class NotStoredError(SynthiansMemoryError):

@@ -16,14 +16,17 @@ __all__ = [
     "AUTOMEMORY_LOG",
     "BACKUPS",
     "ENTITY_FOLDERS",
+    "FAILURES_LOG",
     "FAISS_FILE",
     "FAISS_NEXT",
     "FALLBACK",
     "FORMAT_VERSION",
+    "HEALTH_LOG",
     "INDEX",
     "INDEX_BACKUPS",
     "INDEX_LOG",
     "INITIAL_FOLDERS",
+    "ISSUES",
     "JOURNAL",
     "JOURNAL_RESERVE",
     "LOCK_FILE",
@@ -46,6 +49,7 @@ __all__ = [
     "index_backup_moment",
     "index_backup_path",
     "is_scratch",
+    "issue_path",
     "quarantine_path",
     "scratch_path",
     "segment_number",
@@ -84,6 +88,9 @@ LOGS: Final = "logs"
 # Entries that could not be stored.
 FALLBACK: Final = "logs/fallback.jsonl"
 AUTOMEMORY_LOG: Final = "logs/automemory.log"
+HEALTH_LOG: Final = "logs/health.log"
+FAILURES_LOG: Final = "logs/failures.log"
+ISSUES: Final = "issues"
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.
@@ -213,6 +220,11 @@ def stamp_of(moment: datetime) -> str:
 def index_backup_path(moment: datetime) -> str:
     """Path of the copy of the memory index taken at `moment`."""
     return f"{INDEX_BACKUPS}/memory_index.{stamp_of(moment)}.json"
+
+
+def issue_path(moment: datetime, fingerprint: str) -> str:
+    """Path of the document of a failure with that fingerprint, first met at `moment`."""
+    return f"{ISSUES}/{stamp_of(moment)}_{fingerprint}.md"
 
 
 def index_backup_moment(name: str) -> datetime | None:
