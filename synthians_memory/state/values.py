@@ -5,13 +5,12 @@ It is not the schemas, which judge what is found in a file; what passes here fit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from synthians_memory.errors import DamagedFileError, InvalidTypeError, InvalidValueError
-from synthians_memory.json_values import JsonObject, checked_text
+from synthians_memory.json_values import JsonObject, checked_copy, checked_text
 
 __all__ = [
     "EventType",
@@ -66,7 +65,8 @@ def checked_choice(kind: type[_Choice], value: object, what: str) -> _Choice:
     for member in kind:
         if isinstance(value, str) and value == member:
             return member
-    raise InvalidValueError(f"{what} cannot be {str(value)[:60]!r}", hint=f"Give one of: {', '.join(kind)}.")
+    shown = repr(value[:60]) if isinstance(value, str) else f"of type {type(value).__name__}"
+    raise InvalidValueError(f"{what} cannot be {shown}", hint=f"Give one of: {', '.join(kind)}.")
 
 
 def checked_health(value: object, what: str) -> int:
@@ -88,15 +88,12 @@ def checked_number(value: object, what: str) -> int | float:
 
     Raises:
         InvalidTypeError: no number; a bool is none.
-        InvalidValueError: NaN or an infinity, which JSON cannot carry.
+        InvalidValueError: NaN, an infinity, or an integer beyond 64 bits.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidTypeError(f"{what} must be a number, not {type(value).__name__}")
-    if isinstance(value, int):
-        return int(value)
-    if not math.isfinite(value):
-        raise InvalidValueError(f"{what} is {value}, which JSON cannot carry")
-    return float(value)
+    number: int | float = checked_copy(value, what)
+    return number
 
 
 def checked_optional_text(value: object, what: str) -> str | None:

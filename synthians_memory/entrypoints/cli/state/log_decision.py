@@ -17,13 +17,13 @@ from synthians_memory.state import Decision, MadeBy
 __all__ = ["EXAMPLES", "log_decision"]
 
 EXAMPLES: Final = (
-    '--store notes state log-decision --type architecture --description "Use plain files" --rationale "People read them" '
-    "--made-by human --component storage",
+    '--store notes state log-decision --type tooling --description "Use ruff" --rationale "It is fast" --made-by agent',
 )
 
 
 def log_decision(
     context: typer.Context,
+    *,
     decision_type: Annotated[
         str, typer.Option("--type", metavar="TEXT", help="Its category, such as architecture or tooling.")
     ],
@@ -34,9 +34,7 @@ def log_decision(
     component: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A component that it is about. May be repeated.")
     ] = None,
-    outcome: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What came of it, or is expected to.")
-    ] = None,
+    outcome: Annotated[str | None, typer.Option(metavar="TEXT", help="What came of it, or is expected to.")] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Append a decision to the decision log.

@@ -32,12 +32,11 @@ def _number(text: str) -> int | float:
 
 def log_telemetry(
     context: typer.Context,
+    *,
     event_type: Annotated[EventType, typer.Option(help="What happened.")],
     component: Annotated[str, typer.Option(metavar="NAME", help="The component that it happened in.")],
     state_dir: StateDirOption = None,
-    value: Annotated[
-        float | None, typer.Option(metavar="NUMBER", parser=_number, help="What was measured.")
-    ] = None,
+    value: Annotated[float | None, typer.Option(metavar="NUMBER", parser=_number, help="What was measured.")] = None,
     unit: Annotated[str | None, typer.Option(metavar="TEXT", help="Its unit, such as ms or %.")] = None,
     metadata: Annotated[
         str | None, typer.Option(metavar="JSON", help="Whatever else is known of it, as a JSON object.")
@@ -59,7 +58,7 @@ def log_telemetry(
 
 
 def _object(text: str) -> dict[str, Any]:
-    hint = "Write it as in --metadata '{\"run\": \"abc\"}', within single quotes."
+    hint = 'Write it as in --metadata \'{"run": "abc"}\', within single quotes.'
     try:
         found = parse_strict(text.encode("utf-8", "surrogatepass"), "--metadata")
     except InvalidValueError as error:

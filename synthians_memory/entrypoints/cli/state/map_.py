@@ -25,6 +25,7 @@ EXAMPLES: Final = (
 
 def write_map(
     context: typer.Context,
+    *,
     state_dir: StateDirOption = None,
     system_name: Annotated[str | None, typer.Option(metavar="NAME", help="What the system is called.")] = None,
     component: Annotated[
@@ -54,9 +55,7 @@ def write_map(
     Only what is named changes, and the time of the last update. The file is made where there is none, with the store around it.
     """
     if depends_on and clear_dependencies:
-        raise InvalidValueError(
-            "--depends-on and --clear-dependencies contradict each other", hint="Give one of them."
-        )
+        raise InvalidValueError("--depends-on and --clear-dependencies contradict each other", hint="Give one of them.")
     change = MapChange(
         system_name=system_name,
         component=component,

@@ -46,7 +46,9 @@ class StatePlace:
 
     @classmethod
     def of(cls, context: typer.Context, state_dir: str | None) -> Self:
-        """What --state-dir says, or else --store."""
+        """What --state-dir says, or else --store. Raises InvalidValueError for an empty one."""
+        if state_dir == "":
+            raise InvalidValueError("--state-dir is empty", hint="Give a directory; . is the present one.")
         if state_dir is not None:
             return cls(state_dir, False)
         return cls(str(context.find_root().params["store"]), True)

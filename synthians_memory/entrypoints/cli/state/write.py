@@ -25,6 +25,7 @@ EXAMPLES: Final = (
 
 def write_state(
     context: typer.Context,
+    *,
     state_dir: StateDirOption = None,
     phase: Annotated[Phase | None, typer.Option(help="Where in its life the system is.")] = None,
     action: Annotated[str | None, typer.Option(metavar="TEXT", help="What was done last.")] = None,
