@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from synthians_memory.engine.documents import write_whole
-from synthians_memory.errors import InvalidValueError
+from synthians_memory.errors import DiskError, InvalidValueError
 from synthians_memory.json_values import JsonObject, JsonValue
 from synthians_memory.layout import ARCHITECTURE_MAP, DECISION_LOG, SYSTEM_STATE, TELEMETRY, set_aside_path
 from synthians_memory.models import random_id
@@ -50,8 +50,8 @@ class StateDirectory:
 
     When a write returns it survives a power cut. When it raises DiskError the file is whole, and either the old
     one or the new one; after any other error it is as it was. Writers in any number of threads and processes wait for
-    each other and lose nothing. A file that is damaged, or holds something else than its kind, is renamed aside by
-    the next write of it, which begins anew.
+    each other and lose nothing. A file that is damaged, or holds something else than its kind, is kept under
+    another name by the next write of it, which begins anew.
 
     Args:
         backend: the medium; stays open.
@@ -113,7 +113,7 @@ class StateDirectory:
             data = self._backend.read(self._path(name))
             found = _understood(name, data)
             changed = change.applied_to({} if found is None else found, self._now())
-            aside = self._set_aside(name) if data is not None and found is None else None
+            aside = self._set_aside(name, data) if data is not None and found is None else None
             self._write(name, encode_document(changed) + b"\n")
         return Written(changed, aside)
 
@@ -122,19 +122,20 @@ class StateDirectory:
             data = self._backend.read(self._path(name))
             found = _understood(name, data)
             entry = addition.entry(self._new_id(), self._now())
-            aside = self._set_aside(name) if data is not None and found is None else None
+            aside = self._set_aside(name, data) if data is not None and found is None else None
             self._write(name, appended(None if found is None else data, entry))
         return Written(entry, aside)
 
-    def _set_aside(self, name: str) -> str:
-        """Rename what is damaged, durably, before anything takes its name; its new name."""
+    def _set_aside(self, name: str, data: bytes) -> str:
+        """Keep what is damaged under a name of its own, durably, before anything takes its place; that name.
+
+        A copy, so that it has a durable name at every moment, also where a sync fails.
+        """
         micros = self._clock.micros()
-        while True:
-            aside = set_aside_path(name, from_micros(micros))
-            if self._backend.rename_new(self._path(name), self._path(aside)):
-                self._backend.sync_folder(self._folder)
-                return aside
+        while self._backend.stat(self._path(aside := set_aside_path(name, from_micros(micros)))) is not None:
             micros += 1
+        self._write(aside, data)
+        return aside
 
     def _write(self, name: str, data: bytes) -> None:
         write_whole(self._backend, self._path(name), [data])
@@ -142,15 +143,26 @@ class StateDirectory:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._guard:
-            if self._folder:
-                self._backend.make_folder(self._folder)
-                # Also where it was there: whoever made it may have died before this.
-                self._backend.sync_folder(self._folder.rpartition("/")[0])
+            self._make_folder()
             held = lock_folder(self._backend, self._folder, wait=_WAIT_SECONDS, sleep=self._sleep)
             try:
                 yield
             finally:
                 held.release()
+
+    def _make_folder(self) -> None:
+        """See to it that the folder is there, and its name durable: whoever made it may have died before that."""
+        if not self._folder:
+            return
+        made = self._backend.make_folder(self._folder)
+        try:
+            self._backend.sync_folder(self._folder.rpartition("/")[0])
+        except DiskError:
+            if made:
+                # A name that a failed sync has lost is saved by no later one; the next write makes it anew.
+                with suppress(DiskError):
+                    self._backend.remove_folder(self._folder)
+            raise
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}" if self._folder else name

@@ -90,4 +90,6 @@ def _validator(name: str) -> Any:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    """The beginning of `text`, on one line."""
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_LONGEST])
+    return line if len(text) <= _LONGEST else f"{line}..."
