@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 from synthians_memory import state as state_package
 from synthians_memory.layout import STATE_FILES, is_set_aside
 from synthians_memory.state import open_state
+from synthians_memory.storage.local import LocalBackend
+from synthians_memory.storage.lock import WAIT_SECONDS, StoreLock
 
 PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "state.md").read_text(encoding="utf-8")
 KEYS = ["system_state", "decision_log", "architecture_map", "telemetry", "warnings"]
@@ -311,6 +314,18 @@ def test_several_first_writers_make_one_store_and_lose_nothing(program: Program,
     found = program("--store", "notes", "state", "rehydrate").json
     assert sorted(event["component"] for event in found["telemetry"]) == ["0", "1", "2", "3"]
     assert program("--store", "notes", "check").json["clean"]
+
+
+def test_who_meets_another_that_is_making_the_store_waits(call: Called) -> None:
+    backend = LocalBackend(call.store, create=True)
+    lock = StoreLock.acquire(backend, clock_text="2026-11-20T12:00:00.000000Z")
+    # Longer than one opening of a store waits for another.
+    release = threading.Timer(2 * WAIT_SECONDS, lock.release)
+    release.start()
+    assert call("state", "write").code == 0
+    release.join()
+    backend.close()
+    assert call("check").json["clean"]
 
 
 def test_a_store_that_is_copied_takes_its_state_along(call: Called, tmp_path: Path) -> None:

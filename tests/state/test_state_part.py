@@ -93,6 +93,7 @@ def test_what_was_set_aside_is_kept_in_snapshots_and_what_is_not_ours_is_not(sta
     (state / TELEMETRY).write_bytes(b"damaged")
     (state / "context.json").write_text("{}")
     (state / f"{TELEMETRY}.damaged-by-hand").write_text("{}")
+    (state / "context.json.damaged-20260101_000000_000000").write_text("{}")
     with open_state(state) as opened:
         written = opened.log_telemetry(TelemetryEvent(event_type="error", component="c"))
     expected = [*STATE_FILES, written.set_aside]

@@ -47,7 +47,11 @@ def test_parallel_writers_lose_nothing(tmp_path: Path) -> None:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
         for process in started:
-            process.communicate("go\n", timeout=100)
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in started:
+            process.communicate(timeout=100)
         assert [process.returncode for process in started] == [0] * PROCESSES
     finally:
         for process in started:
