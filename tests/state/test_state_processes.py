@@ -11,7 +11,7 @@ import synthians_memory
 from synthians_memory.state import rehydrate
 
 PROCESSES = 8
-WRITES = 12
+WRITES = 6
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(synthians_memory.__file__).parent.parent)}
 
 # Each waits until all are there, so that they write at the same time.
