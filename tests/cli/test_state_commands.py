@@ -156,6 +156,7 @@ def test_rehydrate_does_not_write_over_the_state(name: str, call: Called, place:
 
 
 def test_rehydrate_says_where_it_cannot_write(call: Called, place: Path, tmp_path: Path) -> None:
+    call("state", "rehydrate", "--state-dir", place, "--output", "").failed(2, "--output is empty")
     call("state", "rehydrate", "--state-dir", place, "--output", tmp_path).failed(6, "directory")
     (tmp_path / "file").write_text("x")
     call("state", "rehydrate", "--state-dir", place, "--output", tmp_path / "file" / "context.json").failed(6, "file")

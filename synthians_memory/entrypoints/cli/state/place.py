@@ -15,7 +15,7 @@ from typing import Annotated, Final, Self
 import typer
 
 from synthians_memory.entrypoints.cli.exits import ExitCode
-from synthians_memory.entrypoints.cli.output import Output, tell
+from synthians_memory.entrypoints.cli.output import Output, cleaned, tell
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
 from synthians_memory.errors import InvalidValueError, StoreLockedError
@@ -68,7 +68,9 @@ class StatePlace:
             return work(state)
 
     def require_other(self, path: str) -> None:
-        """Refuse a path that is one of the files; raises InvalidValueError."""
+        """Refuse a path for output that is empty or one of the files; raises InvalidValueError."""
+        if not path:
+            raise InvalidValueError("--output is empty", hint="Give a file; - is standard output.")
         directory = os.path.realpath(self.directory)
         if os.path.realpath(path) in {os.path.join(directory, name) for name in STATE_FILES}:
             raise InvalidValueError(f"{path} is a file of the state itself", hint="Give --output another path.")
@@ -98,7 +100,7 @@ async def _write_to(
         document = {"file": path, "set_aside": written.set_aside, "written": written.value}
         output.line(encode_document(document))
     else:
-        output.show(f"wrote {path}")
+        output.show(f"wrote {cleaned(path)}")
     return ExitCode.OK
 
 
