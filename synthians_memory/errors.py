@@ -199,7 +199,9 @@ class NotStoredError(SynthiansMemoryError):
             does not, `entry` is all that is left of it.
     """
 
-    def __init__(self, message: str, *, path: str | None = None, hint: str = "", entry: object, parked: bool) -> None:
+    def __init__(
+        self, message: str, *, path: str | None = None, hint: str = "", entry: object = None, parked: bool = False
+    ) -> None:
         super().__init__(message, path=path, hint=hint)
         self.entry = entry
         self.parked = parked

@@ -12,9 +12,11 @@ from typing import Final, Literal
 from synthians_memory.errors import InvalidIdError, InvalidTypeError
 
 __all__ = [
+    "ARCHITECTURE_MAP",
     "ASSEMBLIES",
     "AUTOMEMORY_LOG",
     "BACKUPS",
+    "DECISION_LOG",
     "ENTITY_FOLDERS",
     "FAILURES_LOG",
     "FAISS_FILE",
@@ -35,7 +37,11 @@ __all__ = [
     "MEMORIES",
     "QUARANTINE",
     "REPAIR_PLAN",
+    "STATE",
+    "STATE_FILES",
     "SUPERBLOCK",
+    "SYSTEM_STATE",
+    "TELEMETRY",
     "TEXT",
     "TEXT_FILE",
     "TEXT_JOURNAL",
@@ -49,11 +55,13 @@ __all__ = [
     "index_backup_moment",
     "index_backup_path",
     "is_scratch",
+    "is_set_aside",
     "issue_path",
     "quarantine_path",
     "scratch_path",
     "segment_number",
     "segment_path",
+    "set_aside_path",
     "stamp_of",
     "validate_id",
 ]
@@ -91,6 +99,13 @@ AUTOMEMORY_LOG: Final = "logs/automemory.log"
 HEALTH_LOG: Final = "logs/health.log"
 FAILURES_LOG: Final = "logs/failures.log"
 ISSUES: Final = "issues"
+STATE: Final = "state"
+# In state/, or in a directory of their own.
+SYSTEM_STATE: Final = "system_state.json"
+DECISION_LOG: Final = "decision_log.json"
+ARCHITECTURE_MAP: Final = "architecture_map.json"
+TELEMETRY: Final = "telemetry.json"
+STATE_FILES: Final = (SYSTEM_STATE, DECISION_LOG, ARCHITECTURE_MAP, TELEMETRY)
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.
@@ -113,6 +128,7 @@ _PLAIN_NAME: Final = re.compile(
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STAMP: Final = "%Y%m%d_%H%M%S_%f"
+_SET_ASIDE: Final = re.compile(r"(.+)\.damaged-[0-9]{8}_[0-9]{6}_[0-9]{6}")
 _INDEX_BACKUP: Final = re.compile(r"memory_index\.([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
 _SEGMENT: Final = re.compile(r"([0-9]{10,18})\.wal")
 
@@ -246,6 +262,17 @@ def scratch_path(folder: str, token: str) -> str:
 def quarantine_path(stamp: str, name: str) -> str:
     """Path of what was set aside at `stamp` and was called `name`; each stamp has a folder of its own."""
     return f"{QUARANTINE}/{stamp}/{name}"
+
+
+def set_aside_path(path: str, moment: datetime) -> str:
+    """Path, beside `path`, under which what is damaged there is kept since `moment`."""
+    return f"{path}.damaged-{stamp_of(moment)}"
+
+
+def is_set_aside(name: str, original: str) -> bool:
+    """Whether `name` is that of a damaged file that was called `original`."""
+    match = _SET_ASIDE.fullmatch(name)
+    return match is not None and match[1] == original
 
 
 def is_scratch(name: str) -> bool:

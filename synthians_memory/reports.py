@@ -52,6 +52,9 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
     "conflict": ("inconsistency", "a version written outside was set aside for the acknowledged one", "nothing"),
     "member_missing": ("note", "an assembly names a memory that does not exist", "nothing"),
     "scratch": ("note", "a scratch file was left behind", "remove it"),
+    "state_damaged": ("damage", "a file of the state cannot be read", "leave it; the next write sets it aside"),
+    "state_invalid": ("note", "a file of the state does not fit its schema", "leave it"),
+    "state_unchecked": ("note", "no library was there to check the state's schemas", "nothing"),
     "repair_refused": ("damage", "a repair at open would have dropped too much and did nothing", "repair by hand"),
 }
 

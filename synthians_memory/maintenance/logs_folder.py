@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from synthians_memory.errors import StoreLockedError
 from synthians_memory.layout import LOGS
 from synthians_memory.storage.backend import Backend
-from synthians_memory.storage.lock import lock_with_patience
+from synthians_memory.storage.lock import lock_folder
 
 __all__ = ["PATIENCE", "locked_logs"]
 
@@ -36,9 +35,7 @@ def locked_logs(open_backend: Callable[[], Backend], patience: float = PATIENCE)
     try:
         if backend.make_folder(LOGS):
             backend.sync_folder("")
-        held = lock_with_patience(backend, LOGS, exclusive=True, wait=patience)
-        if held is None:
-            raise StoreLockedError(f"{LOGS} of {backend.location} is kept busy", path=LOGS, hint="Try again.")
+        held = lock_folder(backend, LOGS, wait=patience)
         try:
             yield backend
         finally:

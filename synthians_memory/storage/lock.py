@@ -17,7 +17,7 @@ from synthians_memory.errors import DiskError, StoreLockedError
 from synthians_memory.layout import JOURNAL, LOCK_FILE, scratch_path
 from synthians_memory.storage.backend import Backend, HeldLock
 
-__all__ = ["LockHolder", "ReaderLock", "StoreLock", "lock_with_patience", "read_holder", "try_exclusive_journal"]
+__all__ = ["LockHolder", "ReaderLock", "StoreLock", "lock_folder", "read_holder", "try_exclusive_journal"]
 
 WAIT_SECONDS = 0.3
 _PAUSE_SECONDS = 0.02
@@ -78,7 +78,7 @@ class StoreLock:
             StoreLockedError: another process, or another opening in this one, holds it.
             DiskError: the back end cannot lock.
         """
-        held = lock_with_patience(backend, "", exclusive=True, wait=wait, sleep=sleep)
+        held = _lock_with_patience(backend, "", exclusive=True, wait=wait, sleep=sleep)
         if held is None:
             raise _locked(backend)
         try:
@@ -122,7 +122,7 @@ class ReaderLock:
             StoreLockedError: the writer keeps it for longer.
             DiskError: there is no journal folder, or the back end cannot lock.
         """
-        held = lock_with_patience(backend, JOURNAL, exclusive=False, wait=wait, sleep=sleep)
+        held = _lock_with_patience(backend, JOURNAL, exclusive=False, wait=wait, sleep=sleep)
         if held is None:
             raise StoreLockedError(
                 f"the writer of {backend.location} is busy dropping journal segments",
@@ -146,6 +146,29 @@ def try_exclusive_journal(backend: Backend) -> HeldLock | None:
     return backend.lock(JOURNAL, exclusive=True)
 
 
+def lock_folder(backend: Backend, folder: str, *, wait: float, sleep: _Sleep = time.sleep) -> HeldLock:
+    """Keep every other holder out of one folder, which is not the store's own writer's lock.
+
+    Args:
+        backend: the medium.
+        folder: it is there; "" is all of the medium.
+        wait: how long to try again while another holds it, seconds.
+        sleep: called between two tries.
+
+    Raises:
+        StoreLockedError: another holds it for longer.
+        DiskError: there is no such folder, or the back end cannot lock.
+    """
+    held = _lock_with_patience(backend, folder, exclusive=True, wait=wait, sleep=sleep)
+    if held is None:
+        raise StoreLockedError(
+            f"another program has been writing to {folder or backend.location} for {wait:g} seconds",
+            path=folder or None,
+            hint="Try again when it is done.",
+        )
+    return held
+
+
 def read_holder(backend: Backend) -> LockHolder | None:
     """Who store.lock says holds the store; None where it is missing, unreadable or no such note.
 
@@ -159,8 +182,8 @@ def read_holder(backend: Backend) -> LockHolder | None:
     return None
 
 
-def lock_with_patience(
-    backend: Backend, folder: str, *, exclusive: bool, wait: float = WAIT_SECONDS, sleep: _Sleep = time.sleep
+def _lock_with_patience(
+    backend: Backend, folder: str, *, exclusive: bool, wait: float, sleep: _Sleep
 ) -> HeldLock | None:
     """As `Backend.lock`, tried again for about `wait` seconds of `sleep` while another holds it."""
     for _ in range(max(0, round(wait / _PAUSE_SECONDS))):

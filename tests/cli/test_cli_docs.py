@@ -21,7 +21,12 @@ from synthians_memory.entrypoints.cli.exits import ExitCode
 DOCS = (Path(__file__).resolve().parent.parent.parent / "docs" / "cli.md").read_text(encoding="utf-8")
 SECTIONS = {part.partition("\n")[0]: part for part in re.split(r"^## ", DOCS, flags=re.MULTILINE)[1:]}
 ROOT: Any = typer.main.get_command(app)
-COMMANDS: dict[str, Any] = ROOT.commands
+GROUPS: dict[str, Any] = {name: command for name, command in ROOT.commands.items() if hasattr(command, "commands")}
+# Those of a group under both names: "state write".
+COMMANDS: dict[str, Any] = {
+    **{name: command for name, command in ROOT.commands.items() if name not in GROUPS},
+    **{f"{name} {inner}": command for name, group in GROUPS.items() for inner, command in group.commands.items()},
+}
 NO_COMMANDS = ["Before the command", "Output", "Exit codes", "Settings"]
 
 
@@ -96,8 +101,16 @@ def check_example(name: str, call: Called) -> None:
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_help_says_what_it_does_with_an_example(name: str) -> None:
-    result = CliRunner().invoke(app, [*([name] if name else []), "--help"])
+    result = CliRunner().invoke(app, [*name.split(), "--help"])
     assert result.exit_code == 0
     assert "Examples:\n    synthians-memory --store notes" in result.output
     for option in options_of(COMMANDS[name] if name else ROOT):
         assert option in result.output
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_help_of_a_group_lists_its_commands(name: str) -> None:
+    result = CliRunner().invoke(app, [name, "--help"])
+    assert result.exit_code == 0
+    for inner, command in GROUPS[name].commands.items():
+        assert re.search(rf"^  {inner} +{re.escape(command.get_short_help_str())}", result.output, re.MULTILINE)

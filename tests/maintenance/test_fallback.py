@@ -95,7 +95,7 @@ def test_what_is_kept_busy_is_said() -> None:
     held = FaultyBackend(disk).lock(LOGS, exclusive=True)
     assert held is not None
     fallback = Fallback(lambda: FaultyBackend(disk), patience=0.0)
-    with pytest.raises(StoreLockedError, match="kept busy"):
+    with pytest.raises(StoreLockedError, match="another program has been writing to logs"):
         fallback.park(EARLIER)
     held.release()
     fallback.park(EARLIER)

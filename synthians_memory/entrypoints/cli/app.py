@@ -27,6 +27,7 @@ from synthians_memory.entrypoints.cli import (
     repair,
     replay,
     search,
+    state,
     stats,
     verify_disk,
 )
@@ -42,7 +43,9 @@ _EXAMPLES: Final = (
     '--store notes recall "when are annotations evaluated"',
     "--store notes check",
 )
-_COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
+# Name, function and examples of each.
+_Commands = Sequence[tuple[str, Callable[..., int], Sequence[str]]]
+_COMMANDS: Final[_Commands] = (
     ("init", init.init, init.EXAMPLES),
     ("import", import_.import_file, import_.EXAMPLES),
     ("export", export.export, export.EXAMPLES),
@@ -61,6 +64,8 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
+# Commands below a name of their own: that name, what they are for, the commands.
+_GROUPS: Final[tuple[tuple[str, str, _Commands], ...]] = (("state", state.HELP, state.COMMANDS),)
 # What people type before they have read what the commands are called.
 _ALIASES: Final = {
     **dict.fromkeys(("add", "note", "save"), "remember"),
@@ -68,7 +73,7 @@ _ALIASES: Final = {
 }
 
 
-class _Commands(Program):
+class _Root(Program):
     aliases = _ALIASES
 
 
@@ -86,7 +91,7 @@ def _show_version(wanted: bool) -> None:
 
 app = typer.Typer(
     name=_NAME,
-    cls=_Commands,
+    cls=_Root,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -110,8 +115,16 @@ def _root(
     """
 
 
-for _name, _function, _written in _COMMANDS:
-    app.command(_name, epilog=_examples(_written))(_function)
+def _add(parent: typer.Typer, commands: _Commands) -> None:
+    for name, function, written in commands:
+        parent.command(name, epilog=_examples(written))(function)
+
+
+_add(app, _COMMANDS)
+for _name, _help, _commands in _GROUPS:
+    _group = typer.Typer(name=_name, help=_help, rich_markup_mode=None)
+    _add(_group, _commands)
+    app.add_typer(_group)
 
 
 def main() -> None:
