@@ -17,7 +17,7 @@ __all__ = ["TOKEN_VARIABLE", "GitHubIssues"]
 
 TOKEN_VARIABLE: Final = "SYNTHIANS_MEMORY_GITHUB_TOKEN"  # noqa: S105 - the name of a variable
 _INSTALL: Final = 'Install what files issues: pip install "synthians-memory[ops]".'
-_REPOSITORY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
+_PROJECT: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
 _MADE: Final = 201
 
 
@@ -25,7 +25,7 @@ class GitHubIssues:
     """An `AlertHook` that files each document. Thread-safe.
 
     Args:
-        repository: OWNER/NAME.
+        project: OWNER/NAME of its repository there.
         token: with the right to make issues there; stands in no message.
         labels: beside those of the document.
         url: of the interface.
@@ -39,7 +39,7 @@ class GitHubIssues:
 
     def __init__(
         self,
-        repository: str,
+        project: str,
         token: str,
         *,
         labels: tuple[str, ...] = (),
@@ -48,8 +48,8 @@ class GitHubIssues:
         retries: int = 3,
         backoff: float = 1.0,
     ) -> None:
-        if not _REPOSITORY.fullmatch(repository):
-            raise InvalidValueError(f"{repository!r} names no repository", hint="Write OWNER/NAME.")
+        if not _PROJECT.fullmatch(project):
+            raise InvalidValueError(f"{project!r} names no repository", hint="Write OWNER/NAME.")
         if not token:
             raise InvalidValueError("there is no token to file issues with", hint=f"Set {TOKEN_VARIABLE}.")
         self._urllib3 = import_extra("urllib3", _INSTALL)
@@ -57,7 +57,7 @@ class GitHubIssues:
             retries, backoff_factor=backoff, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
         )
         self._pool = self._urllib3.PoolManager(retries=retry, timeout=timeout)
-        self._url = f"{url}/repos/{repository}/issues"
+        self._url = f"{url}/repos/{project}/issues"
         self._token = token
         self._labels = labels
 

@@ -179,8 +179,8 @@ def test_nobody_at_home_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("repository", "token"), [("ada", "x"), ("ada/notes/x", "x"), ("../x", "x"), ("ada/notes", "")]
+    ("project", "token"), [("ada", "x"), ("ada/notes/x", "x"), ("../x", "x"), ("ada/notes", "")]
 )
-def test_what_cannot_work_is_refused(repository: str, token: str) -> None:
+def test_what_cannot_work_is_refused(project: str, token: str) -> None:
     with pytest.raises(InvalidValueError):
-        GitHubIssues(repository, token)
+        GitHubIssues(project, token)
