@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shlex
 import shutil
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -336,9 +338,18 @@ def test_a_store_that_is_copied_takes_its_state_along(call: Called, tmp_path: Pa
     assert copy("state", "rehydrate").json == call("state", "rehydrate").json
 
 
-@pytest.mark.parametrize("number", range(len(state_package.__all__)))
-def test_every_name_is_documented(number: int) -> None:
-    name = state_package.__all__[number]
+@pytest.mark.parametrize("name", state_package.__all__)
+def test_every_name_is_documented_with_its_arguments(name: str) -> None:
     page = (Path(__file__).resolve().parent.parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
     section = page.split("## synthians_memory.state\n", 1)[1].split("\n## ", 1)[0]
-    assert re.search(rf"`{name}[(`]", section), name
+    found = re.search(rf"`{name}(\(.*?\))?(?: -> [^`]+)?`", section)
+    assert found, name
+    if name in ("Phase", "MadeBy", "EventType"):
+        return
+    scope: dict[str, Any] = {"random_id": None, "time": time}
+    exec(f"def documented{found[1]}: ...", scope)  # noqa: S102
+    documented, actual = (
+        [(argument.name, argument.kind) for argument in inspect.signature(function).parameters.values()]
+        for function in (scope["documented"], getattr(state_package, name))
+    )
+    assert documented == actual

@@ -19,6 +19,7 @@ from state_samples import MEMBERS, UNREADABLE, VALID, look, write_valid
 from synthians_memory import MemoryPersistence
 from synthians_memory.errors import (
     DamagedFileError,
+    DiskError,
     EntityNotFoundError,
     InvalidTypeError,
     InvalidValueError,
@@ -434,6 +435,28 @@ def test_a_lock_that_is_not_given_up_ends_the_wait(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with open_state(tmp_path) as state:
         assert state.log_decision(DECISION).value["description"] == "d"
+
+
+async def test_the_folder_of_a_store_is_one_state_however_it_is_named(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path):
+        pass
+    with open_state(tmp_path, in_store=True) as state:
+        state.log_decision(DECISION)
+        with state._locked():
+            backend = LocalBackend(tmp_path / "state")
+            with pytest.raises(StoreLockedError):
+                StateDirectory(backend, sleep=lambda _: None).log_decision(DECISION)
+            backend.close()
+
+
+async def test_a_link_in_a_store_is_not_written_through(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path / "store"):
+        pass
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "store" / "state").symlink_to(tmp_path / "elsewhere")
+    with open_state(tmp_path / "store", in_store=True) as state, pytest.raises(DiskError):
+        state.write_state(StateChange())
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_members_are_called_like_their_files() -> None:
