@@ -93,7 +93,8 @@ Examined = Candidate | WatchedChange | Key | None
 
 def left(finding: Finding) -> WatchedChange:
     """A file that is left to a person."""
-    message = f"{finding.message}; it is left as it is. {_HINTS.get(finding.code, '')}".rstrip()
+    hint = _HINTS.get(finding.code, "")
+    message = f"{finding.message}; it is left as it is. {hint}" if hint else f"{finding.path}: {finding.message}"
     return WatchedChange("left", message, finding.code, finding.path, finding.kind, finding.entity_id)
 
 

@@ -27,6 +27,7 @@ from synthians_memory.entrypoints.cli import (
     search,
     stats,
     verify_disk,
+    watch,
 )
 from synthians_memory.entrypoints.cli.program import Program
 from synthians_memory.entrypoints.cli.settings import STORE_VARIABLE
@@ -54,6 +55,7 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("check", check.check, check.EXAMPLES),
     ("repair", repair.repair, repair.EXAMPLES),
     ("adopt", adopt.adopt, adopt.EXAMPLES),
+    ("watch", watch.watch, watch.EXAMPLES),
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
