@@ -23,7 +23,7 @@ from synthians_memory.engine.repair import Planner
 from synthians_memory.engine.stale_embeddings import Need, marked, need_of, unmarked
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.store import Store
-from synthians_memory.errors import DiskError, JournalFailedError, ReadOnlyError, SynthiansMemoryError
+from synthians_memory.errors import DiskError, SynthiansMemoryError
 from synthians_memory.layout import entity_path
 from synthians_memory.maintenance.watched_change import EmbeddingOutcome, WatchedChange
 from synthians_memory.models import MemoryEntry, Vector
@@ -38,6 +38,7 @@ _HINTS: Final = {
     "file_damaged": "Correct it, or take its content_hash line away, or `adopt` it; `repair` moves it to quarantine.",
     "file_undecodable": "Correct it: it is looked at again when it changes. `repair` moves it to quarantine.",
     "not_a_file": "Move it out of the store; it was neither followed nor changed.",
+    "superblock_damaged": "Put it back as it was, or run `repair`, which writes the open store's own.",
     "foreign_name": "Name the file after its id (docs/format.md tells how), or move it out of the store.",
 }
 # Two embeddings of one text by one embedder differ by less than this, whatever it computes beside them.
@@ -135,9 +136,8 @@ class OutsideFiles:
         return found[-most:] if most else []
 
     def sweep(self) -> list[Finding]:
-        """What a quick check finds of entity files and of names beside them. Raises DiskError."""
-        found = self._store.check("quick")
-        return [f for f in found if f.entity_id is not None or f.code == "foreign_name"]
+        """What a quick check finds. Raises DiskError."""
+        return self._store.check("quick")
 
     def look(self, keys: Iterable[Key]) -> dict[Key, Look]:
         """Those of `keys` whose files are not as the store last saw them."""
@@ -206,11 +206,11 @@ class OutsideFiles:
         """Adopt what is still as it was examined; what is not is returned as its key, to be looked at again.
 
         Raises:
-            JournalFailedError, ReadOnlyError: nothing can be adopted any more.
+            DiskError, ReadOnlyError: the journal has failed, so that nothing can be adopted any more.
         """
         outcomes = self._store.adopter.adopt_unchanged([candidate.adoption for candidate in candidates])
         for outcome in outcomes:
-            if isinstance(outcome, ReadOnlyError | JournalFailedError):
+            if isinstance(outcome, SynthiansMemoryError) and self._state.read_only_reason:
                 raise outcome
         return [_told(candidate, outcome) for candidate, outcome in zip(candidates, outcomes, strict=True)]
 

@@ -28,6 +28,7 @@ from synthians_memory.maintenance.pending_keys import PendingKeys
 from synthians_memory.maintenance.removal_guard import RemovalGuard
 from synthians_memory.maintenance.told_changes import ToldChanges
 from synthians_memory.maintenance.watched_change import WatchedChange
+from synthians_memory.reports import Finding
 
 __all__ = ["Watcher", "watch"]
 
@@ -151,7 +152,7 @@ class Watcher:
             once: end after one sweep and what it found.
 
         Raises:
-            JournalFailedError, ReadOnlyError: the store cannot be written any more.
+            DiskError, ReadOnlyError: the store cannot be written any more, since its journal has failed.
             StoreClosedError: it was closed.
         """
         listening = None if once or not self._notified else await self._begin_to_listen()
@@ -220,8 +221,7 @@ class Watcher:
         self._pending.add(
             ((f.kind, f.entity_id) for f in findings if f.kind is not None and f.entity_id is not None), bounded=False
         )
-        # Editors and systems leave names of their own behind; one that is meant for an entity ends like this.
-        return [left(f) for f in findings if f.code == "foreign_name" and _looks_meant(f.path)]
+        return [left(finding) for finding in findings if _concerns_a_person(finding)]
 
     async def _looked(self) -> list[WatchedChange]:
         """Look at what waits; what has settled is due."""
@@ -336,6 +336,10 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _looks_meant(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return name.lower().endswith(".json") and not name.startswith(".")
+def _concerns_a_person(finding: Finding) -> bool:
+    """Whether it is told although no entity file is concerned that could be adopted."""
+    if finding.code == "foreign_name":
+        # Editors and systems leave names of their own behind; one that is meant for an entity ends like this.
+        name = finding.path.rpartition("/")[2]
+        return name.lower().endswith(".json") and not name.startswith(".")
+    return finding.entity_id is None and finding.severity != "note"

@@ -289,6 +289,17 @@ async def test_names_of_no_entity_are_told_where_they_look_meant(tmp_path: Path)
         assert [(change.code, change.path) for change in seen.told] == [("foreign_name", "memories/My Note.json")]
 
 
+async def test_another_superblock_is_told_and_left(tmp_path: Path) -> None:
+    async with watched(tmp_path / "s", options=SWEEPING) as seen:
+        path = seen.root / "store.json"
+        was = path.read_bytes()
+        path.write_bytes(b"{}")
+        await seen.until(lambda: seen.told)
+        assert [(change.outcome, change.code) for change in seen.told] == [("left", "superblock_damaged")]
+        assert path.read_bytes() == b"{}"
+        path.write_bytes(was)
+
+
 # Removals in masses
 
 
