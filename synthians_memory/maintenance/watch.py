@@ -21,7 +21,15 @@ from synthians_memory.engine.embedding_call import require_embedder
 from synthians_memory.engine.persistence import Persistence
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.session import Session
-from synthians_memory.errors import DiskError, InvalidValueError, MissingExtraError, ReadOnlyError, SynthiansMemoryError
+from synthians_memory.engine.superblock import require_compatible
+from synthians_memory.errors import (
+    DiskError,
+    InvalidValueError,
+    MissingExtraError,
+    ReadOnlyError,
+    SynthiansMemoryError,
+    UsageError,
+)
 from synthians_memory.maintenance.notifications import can_notify, changed_keys, require_watchfiles
 from synthians_memory.maintenance.outside_files import Candidate, OutsideFiles, failure, flagged, left
 from synthians_memory.maintenance.pending_keys import PendingKeys
@@ -92,6 +100,7 @@ class Watcher:
         self._embedder = own if embedder is None else embedder
         if self._embedder is not None:
             require_embedder(self._embedder, state.superblock.embedding_dimension)
+            require_compatible(state.superblock, state.config, False, self._embedder.name)
         if notify:
             require_watchfiles()
         self._session: Session = session
@@ -108,6 +117,7 @@ class Watcher:
         self._due: deque[Key] = deque()
         self._sweep_at = 0.0
         self._looks = 0
+        self._running = False
         self._task: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None
 
@@ -154,12 +164,17 @@ class Watcher:
         Raises:
             DiskError, ReadOnlyError: the store cannot be written any more, since its journal has failed.
             StoreClosedError: it was closed.
+            UsageError: this watch is running already.
         """
-        listening = None if once or not self._notified else await self._begin_to_listen()
-        self._sweep_at = _now()
+        if self._running:
+            raise UsageError("this watch is running already", hint="Make another Watcher, or end the first.")
+        self._running, self._sweep_at = True, _now()
+        listening: asyncio.Task[None] | None = None
         try:
+            if self._notified and not once:
+                listening = await self._begin_to_listen()
             while True:
-                for change in await self._step():
+                for change in [*await self._step(), *await self._noticed_beside()]:
                     if self._told.is_news(change):
                         yield change
                 if once and not self._pending and not self._due:
@@ -167,7 +182,11 @@ class Watcher:
                 if once and self._looks > _MOST_LOOKS:
                     yield self._restless()
                     return
+                if listening is not None and listening.done():
+                    # Whatever has ended it is told by now, or raised here.
+                    listening.result()
         finally:
+            self._running = False
             if listening is not None:
                 listening.cancel()
                 await asyncio.wait([listening])
@@ -234,13 +253,13 @@ class Watcher:
         gone = len(removed) + len(self._pending.gone())
         refused = removed if removed and not self._guard.admits(gone) else set[Key]()
         self._due.extend(key for key in settled if key not in refused)
-        return [*([self._refusal(gone)] if refused else []), *await self._noticed_beside()]
+        return [self._refusal(gone)] if refused else []
 
     def _refusal(self, gone: int) -> WatchedChange:
         most = self._guard.most
         message = (
             f"{gone} files are gone at once, more than the {most} that are taken for deletions, so none is recorded. "
-            f"Put them back; or, if they are meant to be gone, allow so many removals (most_removed), or delete by id."
+            f"Put them back; or, if they are meant to be gone, allow so many removals (most_removed), or delete them by their ids."
         )
         return WatchedChange("left", message, "repair_refused")
 

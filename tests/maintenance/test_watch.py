@@ -27,6 +27,7 @@ from synthians_memory.errors import (
     InvalidValueError,
     ReadOnlyError,
     StoreClosedError,
+    UsageError,
 )
 from synthians_memory.facade import MemoryPersistence
 from synthians_memory.maintenance.watch import Watcher, watch
@@ -452,6 +453,15 @@ async def test_a_watch_that_is_cancelled_ends(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await consumer
         assert asyncio.all_tasks() == tasks
+
+
+async def test_a_watch_runs_once_at_a_time(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path / "s") as store:
+        async with Watcher(store, **SWEEPING) as watcher:
+            await asyncio.sleep(0.05)
+            with pytest.raises(UsageError, match="running already"):
+                await anext(watcher.changes())
+        assert [change async for change in watcher.changes(once=True)] == []
 
 
 async def test_the_consumers_error_ends_the_watch_and_is_raised(tmp_path: Path) -> None:

@@ -162,6 +162,13 @@ async def test_an_embedder_that_fails_does_not_lose_the_edit(tmp_path: Path, wro
         assert is_stale(await seen.loaded("a"))
 
 
+async def test_another_embedder_than_the_stores_is_refused(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path / "s", embedder=embedder()) as store:
+        await store.save_memory(memory("a"))
+        with pytest.raises(EmbedderMismatchError):
+            Watcher(store, embedder=CallableEmbedder("other:1", 4, lambda texts: np.ones((len(texts), 4))))
+
+
 async def test_an_embedder_of_another_dimension_is_refused(tmp_path: Path) -> None:
     other = CallableEmbedder("other:1", 5, lambda texts: np.ones((len(texts), 5)))
     async with MemoryPersistence(tmp_path / "s") as store:
