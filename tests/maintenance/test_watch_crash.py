@@ -156,6 +156,17 @@ def test_a_file_that_cannot_be_read_fails_alone(disk: FaultyDisk) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("write_mode", ["through", "behind"])
+def test_what_is_told_as_adopted_is_durable_in_every_mode(disk: FaultyDisk, write_mode: str) -> None:
+    config = UNREPAIRED.with_overrides(durability="interval", write_mode=write_mode, flush_threshold=1000)
+    life = disk.copy()
+    store = Store.open(FaultyBackend(life), config, ManualClock())
+    assert [change.outcome for change in adopt(store)] == ["adopted"] * 4
+    again = Store.open(FaultyBackend(life.crash("lose_all")), config, ManualClock())
+    assert contents(again) == ADOPTED
+    again.close()
+
+
 def test_a_journal_that_fails_ends_the_watch(disk: FaultyDisk) -> None:
     life = disk.copy()
     store = Store.open(FaultyBackend(life), UNREPAIRED, ManualClock())
