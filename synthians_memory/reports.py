@@ -46,6 +46,7 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
     "vector_stale": ("inconsistency", "a vector belongs to another embedding", "index the present one"),
     "vector_orphan": ("inconsistency", "a vector belongs to no entity", "remove it"),
     "vector_wrong": ("damage", "a vector differs from the embedding it stands for", "rebuild the vector index"),
+    "embedding_stale": ("note", "a memory's text was edited after its embedding was made", "nothing"),
     "journal_damaged": ("damage", "durable frames of the journal are not intact", "keep a copy, apply the rest"),
     "journal_torn": ("note", "an unacknowledged tail of the journal was cut and kept aside", "nothing"),
     "journal_foreign": ("note", "a journal segment of another life of the store was set aside", "nothing"),

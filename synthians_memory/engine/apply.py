@@ -51,8 +51,8 @@ class Applier:
     def __init__(self, state: StoreState) -> None:
         self._state = state
         self._before: OrderedDict[Key, _Before] = OrderedDict()
-        # The computed hash of a file that is being adopted: the version it holds is not foreign.
-        self.adopting: bytes | None = None
+        # The computed hashes of files that are being adopted: the versions they hold are not foreign.
+        self.adopting: frozenset[bytes] = _NOTHING
 
     @property
     def waiting(self) -> int:
@@ -74,8 +74,8 @@ class Applier:
             before = self._before.get(key)
             if before is None:
                 before = self._before[key] = self._present(key, now)
-            if self.adopting is not None:
-                self._before[key] = before._replace(known=before.known | {self.adopting})
+            if self.adopting:
+                self._before[key] = before._replace(known=before.known | self.adopting)
         self._state.overlay.publish(layer)
 
     def _present(self, key: Key, now: float) -> _Before:

@@ -28,6 +28,7 @@ from synthians_memory.engine.obstacles import obstacle_findings
 from synthians_memory.engine.rebuild import vector_defects
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.rows import has_stat
+from synthians_memory.engine.stale_embeddings import is_stale
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import load_superblock
 from synthians_memory.engine.text_source import StateSource
@@ -51,7 +52,7 @@ from synthians_memory.layout import (
     id_of_file_name,
     is_scratch,
 )
-from synthians_memory.models import Entity, MemoryAssembly
+from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import EntryStat
 from synthians_memory.storage.segment import read_journal
@@ -329,11 +330,19 @@ def _check_vector_value(state: StoreState, key: Key, embedding_hash: bytes | Non
         return None
     wanted = prepare(entity.vector[None, :], state.superblock.metric)[0]
     if np.allclose(wanted, indexed, rtol=0, atol=_VECTOR_TOLERANCE * max(1.0, float(np.abs(wanted).max()))):
-        return None
+        return _check_mark(key, entity)
     if state.overlay.get(key)[0] or state.index.hash(key) != row.hash:
         # The writer changed it in between.
         return None
     return Finding("vector_wrong", f"the vector of {key[0]} {key[1]!r} is not its embedding", MAPPING, *key)
+
+
+def _check_mark(key: Key, entity: Entity) -> Finding | None:
+    """Whether the embedding is known to be that of an earlier text."""
+    if not isinstance(entity, MemoryEntry) or not is_stale(entity):
+        return None
+    message = f"the text of {key[0]} {key[1]!r} was edited after its embedding was made"
+    return Finding("embedding_stale", message, entity_path(*key), *key)
 
 
 def _intact(state: StoreState, key: Key) -> Entity | None:

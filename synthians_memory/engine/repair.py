@@ -12,6 +12,7 @@ from typing import Final, Literal
 import orjson
 
 from synthians_memory.codec import Inspection, Version, encode, sealed_version, version_of
+from synthians_memory.engine.adoption import Adopter, Adoption
 from synthians_memory.engine.check import Progress, check
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer, Operation
@@ -160,6 +161,7 @@ class Repairer:
         self._state = state
         self._committer = committer
         self._checkpointer = checkpointer
+        self._adopter = Adopter(state, committer)
         self._planner = Planner(state)
         self._quarantined: list[str] = []
         self._steps: dict[Action, Callable[[Step], None]] = {
@@ -281,18 +283,7 @@ class Repairer:
             self._state.last_error = str(error)
 
     def _adopt(self, key: Key, found: Inspection) -> Version:
-        if found.entity is None:
-            raise DamagedFileError(f"{entity_path(*key)} cannot be adopted: {found.reason}")
-        if found.state == "sealed":
-            version = sealed_version(key[0], found.data)
-            operation = Operation(*key, encode(version.entity), exact=version)
-        else:
-            operation = Operation(*key, encode(found.entity))
-        self._committer.applier.adopting = found.hash
-        try:
-            outcome = self._commit(operation)
-        finally:
-            self._committer.applier.adopting = None
+        outcome = self._adopter.adopt(Adoption(key, found))
         if not isinstance(outcome, Version):
             raise DamagedFileError(f"{entity_path(*key)} cannot be adopted")
         return outcome
@@ -324,7 +315,7 @@ class Repairer:
         key = _key_of(step.kind, step.entity_id)
         if self._state.backend.stat(step.path) is not None or self._state.index.hash(key) is None:
             return
-        self._commit(Operation(*key, None))
+        self._adopter.adopt(Adoption(key, None))
 
     def _commit(self, operation: Operation) -> Version | bool:
         batch = Batch([operation])

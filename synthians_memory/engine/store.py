@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from synthians_memory.codec import Version
 from synthians_memory.config import CheckLevel, StoreConfig
+from synthians_memory.engine.adoption import Adopter
 from synthians_memory.engine.check import Progress, check, found_again
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
@@ -310,6 +311,11 @@ class Store:
         """As `Repairer.adopt`."""
         self._bring_files_up()
         return self._repairer().adopt(key)
+
+    @property
+    def adopter(self) -> Adopter:
+        """What adopts files that changed outside; ReadOnlyError for a store open read-only."""
+        return Adopter(self.state, self.committer)
 
     def close(self) -> None:
         """Checkpoint, leave a journal that is one header, and release everything; idempotent.

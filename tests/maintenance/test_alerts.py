@@ -178,9 +178,7 @@ def test_nobody_at_home_is_said(tmp_path: Path) -> None:
     assert len(documents(tmp_path)) == 1
 
 
-@pytest.mark.parametrize(
-    ("project", "token"), [("ada", "x"), ("ada/notes/x", "x"), ("../x", "x"), ("ada/notes", "")]
-)
+@pytest.mark.parametrize(("project", "token"), [("ada", "x"), ("ada/notes/x", "x"), ("../x", "x"), ("ada/notes", "")])
 def test_what_cannot_work_is_refused(project: str, token: str) -> None:
     with pytest.raises(InvalidValueError):
         GitHubIssues(project, token)

@@ -30,6 +30,7 @@ from synthians_memory.entrypoints.cli import (
     state,
     stats,
     verify_disk,
+    watch,
 )
 from synthians_memory.entrypoints.cli.program import Program
 from synthians_memory.entrypoints.cli.settings import STORE_VARIABLE
@@ -61,6 +62,7 @@ _COMMANDS: Final[_Commands] = (
     ("repair", repair.repair, repair.EXAMPLES),
     ("adopt", adopt.adopt, adopt.EXAMPLES),
     ("replay", replay.replay_parked, replay.EXAMPLES),
+    ("watch", watch.watch, watch.EXAMPLES),
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
