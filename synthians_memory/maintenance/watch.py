@@ -21,6 +21,7 @@ from synthians_memory.engine.embedding_call import require_embedder
 from synthians_memory.engine.persistence import Persistence
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.session import Session
+from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import require_compatible
 from synthians_memory.errors import (
     DiskError,
@@ -92,11 +93,7 @@ class Watcher:
             raise InvalidValueError(f"most_removed is {most_removed}; it must not be negative")
         session, own = _inside(store)
         state = session.store.state
-        if state.journal is None or state.read_only_reason:
-            raise ReadOnlyError(
-                f"the store is read-only: {state.read_only_reason}",
-                hint="Watching adopts files, which writes: open the store for writing.",
-            )
+        _require_writable(state)
         self._embedder = own if embedder is None else embedder
         if self._embedder is not None:
             require_embedder(self._embedder, state.superblock.embedding_dimension)
@@ -337,6 +334,14 @@ def watch(
         notify=notify,
     )
     return watcher.changes(once=once)
+
+
+def _require_writable(state: StoreState) -> None:
+    if state.journal is None or state.read_only_reason:
+        raise ReadOnlyError(
+            f"the store is read-only: {state.read_only_reason}",
+            hint="Watching adopts files, which writes: open the store for writing.",
+        )
 
 
 def _inside(store: Persistence) -> tuple[Session, Embedder | None]:
