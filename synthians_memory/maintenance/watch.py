@@ -21,6 +21,7 @@ from synthians_memory.engine.embedding_call import require_embedder
 from synthians_memory.engine.persistence import Persistence
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.session import Session
+from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import require_compatible
 from synthians_memory.errors import (
     DiskError,
@@ -92,15 +93,8 @@ class Watcher:
             raise InvalidValueError(f"most_removed is {most_removed}; it must not be negative")
         session, own = _inside(store)
         state = session.store.state
-        if state.journal is None or state.read_only_reason:
-            raise ReadOnlyError(
-                f"the store is read-only: {state.read_only_reason}",
-                hint="Watching adopts files, which writes: open the store for writing.",
-            )
         self._embedder = own if embedder is None else embedder
-        if self._embedder is not None:
-            require_embedder(self._embedder, state.superblock.embedding_dimension)
-            require_compatible(state.superblock, state.config, False, self._embedder.name)
+        _require_usable(state, self._embedder)
         if notify:
             require_watchfiles()
         self._session: Session = session
@@ -162,7 +156,7 @@ class Watcher:
             once: end after one sweep and what it found.
 
         Raises:
-            DiskError, ReadOnlyError: the store cannot be written any more, since its journal has failed.
+            JournalFailedError: the store cannot be written any more.
             StoreClosedError: it was closed.
             UsageError: this watch is running already.
         """
@@ -343,6 +337,18 @@ def watch(
 def _inside(store: Persistence) -> tuple[Session, Embedder | None]:
     # Both are parts of the library, and neither is any business of the store's users.
     return store._opened(), store._embedder  # noqa: SLF001
+
+
+def _require_usable(state: StoreState, embedder: Embedder | None) -> None:
+    """Refuse a store that cannot be written, and an embedder that did not make its vectors."""
+    if state.journal is None or state.read_only_reason:
+        raise ReadOnlyError(
+            f"the store is read-only: {state.read_only_reason}",
+            hint="Watching adopts files, which writes: open the store for writing.",
+        )
+    if embedder is not None:
+        require_embedder(embedder, state.superblock.embedding_dimension)
+        require_compatible(state.superblock, state.config, False, embedder.name)
 
 
 def _require_seconds(**given: float) -> None:
