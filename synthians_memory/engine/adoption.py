@@ -165,6 +165,5 @@ def changed_files(state: StoreState, keys: Iterable[Key]) -> Iterator[tuple[Key,
         packed = state.index.packed(key)
         stat = state.backend.stat(entity_path(*key))
         as_seen = stat is None if packed is None else stat is not None and has_stat(packed, stat)
-        waits = state.overlay.get(key)[0] and key not in state.overlay.stuck
-        if waits or (not as_seen and key not in state.overlay.stuck):
+        if not as_seen and key not in state.overlay.stuck:
             yield key, stat

@@ -206,12 +206,9 @@ class OutsideFiles:
         """Adopt what is still as it was examined; what is not is returned as its key, to be looked at again.
 
         Raises:
-            DiskError, ReadOnlyError: the journal has failed, so that nothing can be adopted any more.
+            JournalFailedError: nothing can be adopted any more.
         """
         outcomes = self._store.adopter.adopt_unchanged([candidate.adoption for candidate in candidates])
-        for outcome in outcomes:
-            if isinstance(outcome, SynthiansMemoryError) and self._state.read_only_reason:
-                raise outcome
         return [_told(candidate, outcome) for candidate, outcome in zip(candidates, outcomes, strict=True)]
 
     def note_stats(self, keys: Sequence[Key]) -> None:

@@ -93,15 +93,13 @@ class Watcher:
             raise InvalidValueError(f"most_removed is {most_removed}; it must not be negative")
         session, own = _inside(store)
         state = session.store.state
-        _require_writable(state)
         self._embedder = own if embedder is None else embedder
-        if self._embedder is not None:
-            require_embedder(self._embedder, state.superblock.embedding_dimension)
-            require_compatible(state.superblock, state.config, False, self._embedder.name)
+        _require_usable(state, self._embedder)
         if notify:
             require_watchfiles()
         self._session: Session = session
-        self._on_change, self._interval, self._settle = on_change, interval, settle
+        self._on_change = on_change
+        self._interval, self._settle = interval, settle
         self._files = OutsideFiles(session.store, adopt_damaged=adopt_damaged)
         self._guard = RemovalGuard(lambda: session.store.state, most_removed)
         self._pending = PendingKeys()
@@ -158,7 +156,7 @@ class Watcher:
             once: end after one sweep and what it found.
 
         Raises:
-            DiskError, ReadOnlyError: the store cannot be written any more, since its journal has failed.
+            JournalFailedError: the store cannot be written any more.
             StoreClosedError: it was closed.
             UsageError: this watch is running already.
         """
@@ -336,17 +334,21 @@ def watch(
     return watcher.changes(once=once)
 
 
-def _require_writable(state: StoreState) -> None:
+def _inside(store: Persistence) -> tuple[Session, Embedder | None]:
+    # Both are parts of the library, and neither is any business of the store's users.
+    return store._opened(), store._embedder  # noqa: SLF001
+
+
+def _require_usable(state: StoreState, embedder: Embedder | None) -> None:
+    """Refuse a store that cannot be written, and an embedder that did not make its vectors."""
     if state.journal is None or state.read_only_reason:
         raise ReadOnlyError(
             f"the store is read-only: {state.read_only_reason}",
             hint="Watching adopts files, which writes: open the store for writing.",
         )
-
-
-def _inside(store: Persistence) -> tuple[Session, Embedder | None]:
-    # Both are parts of the library, and neither is any business of the store's users.
-    return store._opened(), store._embedder  # noqa: SLF001
+    if embedder is not None:
+        require_embedder(embedder, state.superblock.embedding_dimension)
+        require_compatible(state.superblock, state.config, False, embedder.name)
 
 
 def _require_seconds(**given: float) -> None:

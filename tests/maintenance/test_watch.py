@@ -215,12 +215,12 @@ async def test_however_an_editor_saves(
     tmp_path: Path, options: dict[str, Any], write: Callable[[Path, bytes], None]
 ) -> None:
     async with watched(tmp_path / "s", options=options) as seen:
-        for turn in range(1, 4):
+        for turn in (1, 2):
             text = f"turn {turn}"
             write(seen.path("a"), edited(seen.path("a"), (await seen.loaded("a")).content, text))
             assert (await seen.of("a", turn)).outcome == "adopted"
             assert (await seen.loaded("a")).content == text
-        assert len(seen.told) == 3
+        assert len(seen.told) == 2
         assert await seen.problems() == []
     assert quarantined(tmp_path / "s") == []
 
@@ -263,13 +263,10 @@ def put_folder(path: Path) -> None:
     path.mkdir()
 
 
-@ways
 @pytest.mark.parametrize("put", [put_symlink, put_fifo, put_folder], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("entity_id", ["a", "new"])
-async def test_what_is_no_file_is_left_and_told(
-    tmp_path: Path, options: dict[str, Any], put: Callable[[Path], None], entity_id: str
-) -> None:
-    async with watched(tmp_path / "s", options=options) as seen:
+async def test_what_is_no_file_is_left_and_told(tmp_path: Path, put: Callable[[Path], None], entity_id: str) -> None:
+    async with watched(tmp_path / "s") as seen:
         seen.path(entity_id).unlink(missing_ok=True)
         put(seen.path(entity_id))
         change = await seen.of(entity_id)

@@ -110,6 +110,23 @@ def test_a_removal_that_something_overtakes(store: Store, path: Path, meanwhile:
     store.close()
 
 
+def test_a_save_that_waits_for_its_file_wins_over_an_edit_that_was_judged_before(tmp_path: Path) -> None:
+    config = StoreConfig(write_mode="behind")
+    store = Store.open(LocalBackend(tmp_path / "s", create=True), config, ManualClock())
+    save(store, memory("a"))
+    store.flush()
+    files = OutsideFiles(store, adopt_damaged=False)
+    put_edited(tmp_path / "s" / "memories" / "a.json", "by hand")
+    candidate = judged(files)
+    save(store, memory("a", "saved"))
+    assert files.record([candidate]) == [KEY]
+    assert content(store) == "saved"
+    store.flush()
+    assert [note.code for note in store.state.notes] == ["conflict"]
+    assert content(store) == "saved"
+    store.close()
+
+
 def test_a_version_that_the_program_wrote_itself_is_not_adopted_again(store: Store, path: Path) -> None:
     files = OutsideFiles(store, adopt_damaged=False)
     path.write_bytes(sealed_file(memory("a", "the same"), NOON))

@@ -255,7 +255,9 @@ asyncio.run(main())
 MANY = [f"m{n:03}" for n in range(250)]
 
 
-@pytest.mark.parametrize("told", [1, 65, 140])
+@pytest.mark.parametrize(
+    "told", [1, pytest.param(65, marks=pytest.mark.long), pytest.param(140, marks=pytest.mark.long)]
+)
 async def test_killed_in_the_middle_of_adopting(tmp_path: Path, told: int) -> None:
     root = tmp_path / "s"
     async with MemoryPersistence(root) as store:
