@@ -24,11 +24,21 @@ __all__ = [
     "INITIAL_FOLDERS",
     "JOURNAL",
     "JOURNAL_RESERVE",
+    "LEDGER",
+    "LEDGER_ARTIFACTS",
+    "LEDGER_FACTS",
+    "LEDGER_LOG",
+    "LEDGER_RUNS",
     "LOCK_FILE",
     "MAPPING",
     "MEMORIES",
+    "PART_FOLDERS",
     "QUARANTINE",
     "REPAIR_PLAN",
+    "RUN_CONTEXT",
+    "RUN_INPUTS",
+    "RUN_META",
+    "RUN_OUTPUTS",
     "SUPERBLOCK",
     "TEXT",
     "TEXT_FILE",
@@ -37,16 +47,21 @@ __all__ = [
     "VECTORS",
     "VECTORS_LOG",
     "Kind",
+    "cut_log_name",
     "entity_path",
     "file_name",
     "id_of_file_name",
     "index_backup_moment",
     "index_backup_path",
+    "is_cut_log",
     "is_scratch",
+    "is_set_aside",
+    "path_in",
     "quarantine_path",
     "scratch_path",
     "segment_number",
     "segment_path",
+    "set_aside_path",
     "stamp_of",
     "validate_id",
 ]
@@ -77,6 +92,19 @@ INDEX_BACKUPS: Final = "backups/index"
 QUARANTINE: Final = "quarantine"
 JOURNAL_RESERVE: Final = "journal/reserve"
 REPAIR_PLAN: Final = "quarantine/repair_plan.json"
+LEDGER: Final = "ledger"
+# In ledger/, or in a directory of their own.
+LEDGER_LOG: Final = "log.jsonl"
+LEDGER_FACTS: Final = "state.json"
+LEDGER_ARTIFACTS: Final = "artifacts.json"
+LEDGER_RUNS: Final = "runs"
+# In the folder of one run.
+RUN_CONTEXT: Final = "context.json"
+RUN_META: Final = "meta.json"
+RUN_INPUTS: Final = "inputs"
+RUN_OUTPUTS: Final = "outputs"
+# What may be in a directory before a store is made there: parts that need no store.
+PART_FOLDERS: Final = (LEDGER, "state")
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.
@@ -99,6 +127,8 @@ _PLAIN_NAME: Final = re.compile(
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STAMP: Final = "%Y%m%d_%H%M%S_%f"
+_SET_ASIDE: Final = re.compile(r"(.+)\.damaged-[0-9]{8}_[0-9]{6}_[0-9]{6}")
+_CUT_LOG: Final = re.compile(r"log\.cut-[0-9]{8}_[0-9]{6}_[0-9]{6}\.jsonl")
 _INDEX_BACKUP: Final = re.compile(r"memory_index\.([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
 _SEGMENT: Final = re.compile(r"([0-9]{10,18})\.wal")
 
@@ -227,6 +257,32 @@ def scratch_path(folder: str, token: str) -> str:
 def quarantine_path(stamp: str, name: str) -> str:
     """Path of what was set aside at `stamp` and was called `name`; each stamp has a folder of its own."""
     return f"{QUARANTINE}/{stamp}/{name}"
+
+
+def set_aside_path(path: str, moment: datetime) -> str:
+    """Path, beside `path`, under which what is damaged there is kept since `moment`."""
+    return f"{path}.damaged-{stamp_of(moment)}"
+
+
+def is_set_aside(name: str, original: str) -> bool:
+    """Whether `name` is that of a damaged file that was called `original`."""
+    match = _SET_ASIDE.fullmatch(name)
+    return match is not None and match[1] == original
+
+
+def cut_log_name(moment: datetime) -> str:
+    """Name, in the ledger's folder, of the newer log that a restore at `moment` cut off."""
+    return f"log.cut-{stamp_of(moment)}.jsonl"
+
+
+def is_cut_log(name: str) -> bool:
+    """Whether `name` is one that `cut_log_name` gives."""
+    return _CUT_LOG.fullmatch(name) is not None
+
+
+def path_in(folder: str, name: str) -> str:
+    """Path of `name` in `folder` ("" is the store itself)."""
+    return f"{folder}/{name}" if folder else name
 
 
 def is_scratch(name: str) -> bool:

@@ -17,7 +17,7 @@ from synthians_memory.errors import DiskError, StoreLockedError
 from synthians_memory.layout import JOURNAL, LOCK_FILE, scratch_path
 from synthians_memory.storage.backend import Backend, HeldLock
 
-__all__ = ["LockHolder", "ReaderLock", "StoreLock", "read_holder", "try_exclusive_journal"]
+__all__ = ["LockHolder", "ReaderLock", "StoreLock", "lock_folder", "read_holder", "try_exclusive_journal"]
 
 WAIT_SECONDS = 0.3
 _PAUSE_SECONDS = 0.02
@@ -144,6 +144,29 @@ def try_exclusive_journal(backend: Backend) -> HeldLock | None:
         DiskError: there is no journal folder, or the back end cannot lock.
     """
     return backend.lock(JOURNAL, exclusive=True)
+
+
+def lock_folder(backend: Backend, folder: str, *, wait: float, sleep: _Sleep = time.sleep) -> HeldLock:
+    """Keep every other holder out of one folder, which is not the store's own writer's lock.
+
+    Args:
+        backend: the medium.
+        folder: it is there; "" is all of the medium.
+        wait: how long to try again while another holds it, seconds.
+        sleep: called between two tries.
+
+    Raises:
+        StoreLockedError: another holds it for longer.
+        DiskError: there is no such folder, or the back end cannot lock.
+    """
+    held = _lock_with_patience(backend, folder, exclusive=True, wait=wait, sleep=sleep)
+    if held is None:
+        raise StoreLockedError(
+            f"another program has been writing to {folder or backend.location} for {wait:g} seconds",
+            path=folder or None,
+            hint="Try again when it is done.",
+        )
+    return held
 
 
 def read_holder(backend: Backend) -> LockHolder | None:
