@@ -99,9 +99,9 @@ class ArtifactTable:
             if row["sha256"] not in present:
                 present.add(row["sha256"])
                 added.append({**row, "run_id": run_id})
-        if added:
-            tasks = {**tasks, task: [*tasks.get(task, []), *added]}
-            write_table(self._backend, self.path, {**document, _ROWS: tasks})
+        tasks = {**tasks, task: [*tasks.get(task, []), *added]}
+        # Also where nothing is added: what is there may come from a call that failed before it was durable.
+        write_table(self._backend, self.path, {**document, _ROWS: tasks})
         return added
 
     def _document(self) -> JsonObject:

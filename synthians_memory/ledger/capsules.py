@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, Literal
 
 from synthians_memory.errors import DiskError, InvalidValueError, NotRegularFileError
@@ -33,6 +34,7 @@ __all__ = [
     "capsule_names",
     "capsule_problems",
     "files_of_runs",
+    "make_durable_folder",
     "require_new_run",
     "run_folder",
 ]
@@ -97,9 +99,7 @@ class Capsule:
         self._folder = folder
         self._runs = path_in(folder, LEDGER_RUNS)
         self._scratch = scratch_path(self._runs, token)
-        backend.make_folder(self._runs)
-        # Whoever made it may have died before its name was durable.
-        backend.sync_folder(folder)
+        make_durable_folder(backend, self._runs, alone=True)
         for made in (self._scratch, *(f"{self._scratch}/{name}" for name in _FOLDERS.values())):
             backend.make_folder(made)
 
@@ -158,6 +158,30 @@ class Capsule:
             file.write(data)
         finally:
             file.close()
+
+
+def make_durable_folder(backend: Backend, path: str, *, alone: bool) -> None:
+    """Make the folder `path` where it is missing, its name durable before anything is put into it.
+
+    A name that a failed sync lost is saved by no later one: it has to be made again, while nothing is in it.
+
+    Args:
+        backend: where.
+        path: the folder; the one above it is there.
+        alone: nobody else can be about to use it, so that it is made again wherever it is empty.
+
+    Raises:
+        DiskError: it cannot be made, or its name may not be durable.
+    """
+    if not backend.make_folder(path) and alone and next(backend.scan(path), None) is None:
+        backend.remove_folder(path)
+        backend.make_folder(path)
+    try:
+        backend.sync_folder(path.rpartition("/")[0])
+    except DiskError:
+        with suppress(DiskError):
+            backend.remove_folder(path)
+        raise
 
 
 def require_new_run(backend: Backend, folder: str, run_id: str) -> None:

@@ -108,7 +108,7 @@ def chain_findings(log: Log, end: int | None = None) -> Iterator[Entry | Finding
             yield _damaged(log, line, reason)
             expected = ()
             continue
-        if expected != () and entry.hash_prev != expected:
+        if expected not in ((), entry.hash_prev):
             yield _broken(log, line, entry)
         if entry.run_id in seen:
             yield Finding("ledger_duplicate", f"{_place(log, line)} names the run {entry.run_id} once more", log.path)

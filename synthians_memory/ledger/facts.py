@@ -111,8 +111,8 @@ class FactTable:
         """
         return _rows(self._document(), self.path)
 
-    def put(self, fact: JsonObject, now: datetime, *, has_run: Callable[[str], bool]) -> None:
-        """Insert `fact`, or replace the one with its id where it stands; nothing is written where it is there already.
+    def put(self, fact: JsonObject, now: datetime | None, *, has_run: Callable[[str], bool]) -> None:
+        """Insert `fact`, or replace the one with its id where it stands; nothing changes where it is there already.
 
         Raises:
             EntityNotFoundError: its source_run is not in the log.
@@ -129,10 +129,12 @@ class FactTable:
         if not places:
             rows = [*rows, fact]
         elif rows[places[0]] == fact:
-            return
+            # It may be there because of a call that failed before it was durable.
+            now = None
         else:
             rows = [fact if number == places[0] else row for number, row in enumerate(rows)]
-        write_table(self._backend, self.path, {**document, "last_updated": format_time(now), _ROWS: rows})
+        changed = {} if now is None else {"last_updated": format_time(now)}
+        write_table(self._backend, self.path, {**document, **changed, _ROWS: rows})
 
     def _document(self) -> JsonObject:
         return read_table(self._backend, self.path, _ROWS, _empty())

@@ -19,7 +19,7 @@ from synthians_memory.errors import EntityNotFoundError, InvalidTypeError, Inval
 from synthians_memory.json_values import JsonObject, checked_object, checked_text
 from synthians_memory.layout import cut_log_name, path_in
 from synthians_memory.ledger.artifacts import ArtifactTable, hashes_of_tracked
-from synthians_memory.ledger.capsules import Capsule, require_new_run
+from synthians_memory.ledger.capsules import Capsule, make_durable_folder, require_new_run
 from synthians_memory.ledger.comparison import RunDifference, compare_runs
 from synthians_memory.ledger.entries import CAPSULE_HASHES, Entry, checked_event, identified, seal_entry
 from synthians_memory.ledger.examination import examine
@@ -387,9 +387,7 @@ class Ledger:
     def _locked(self) -> Iterator[None]:
         with self._turn:
             if not self._prepared:
-                self._backend.make_folder(self._folder)
-                # Whoever made it may have died before its name was durable.
-                self._backend.sync_folder(self._folder.rpartition("/")[0])
+                make_durable_folder(self._backend, self._folder, alone=False)
                 self._prepared = True
             held = lock_folder(self._backend, self._folder, wait=self._wait, sleep=self._sleep)
             try:

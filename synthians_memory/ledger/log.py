@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from synthians_memory.engine.documents import write_whole
@@ -21,6 +22,8 @@ __all__ = ["Line", "Log", "Tail", "free_name"]
 
 _TAIL_BYTES: Final = 64 * 1024
 _CHUNK_BYTES: Final = 1 << 20
+# Behind the last whole line, or in place of its line break: the file is to be put in place anew.
+_MARK: Final = b"#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,10 @@ class Log:
         return Tail(end, self._read_entry(line) if end else None)
 
     def settle(self) -> tuple[Tail, str | None]:
-        """The end to append to, once no torn line stands there; the lock is held.
+        """The end to append to, in a file that is there, durable, and whole; the lock is held until after the append.
 
-        What is torn, which was never acknowledged, is copied beside the log, durably, and then the log is put in
-        place anew without it. Reads no more than the last lines unless there is something torn.
+        What is torn, which was never acknowledged, is copied beside the log, durably; then the log is put in place
+        anew without it. Reads no more than the last lines unless there is something torn.
 
         Returns:
             The tail, and the path of what was set aside, or None.
@@ -118,7 +121,7 @@ class Log:
         while b"\0" in line:
             end, line = self._last_line(end - len(line) - 1)
         tail = Tail(end, self._read_entry(line) if end else None)
-        return tail, self._set_aside(end, size) if size > end else None
+        return tail, self._renew(end, size) if size > end or not size else None
 
     def append(self, tail: Tail, entry: Entry) -> None:
         """Put `entry` behind `tail`, durably; the lock is held since `settle` gave it.
@@ -132,12 +135,10 @@ class Log:
         before = tail.entry.line + b"\n" if tail.entry else b""
         data = before + entry.line + b"\n"
         start = tail.end - len(before)
-        file = self._open(tail.end)
+        file = self._backend.open_existing(self._path)
         try:
             file.write_at(start, data)
             file.sync()
-            # Whoever made the file, or put it in place anew, may have died before its name was durable.
-            self._backend.sync_folder(self._folder)
         except DiskError:
             _disown(file, start + len(data))
             raise
@@ -181,11 +182,6 @@ class Log:
                 return
             yield data
 
-    def _open(self, end: int) -> WritableFile:
-        if end or self._backend.stat(self._path) is not None:
-            return self._backend.open_existing(self._path)
-        return self._backend.create(self._path)
-
     def _last_line(self, limit: int) -> tuple[int, bytes]:
         """Where the whole lines among the first `limit` bytes end, and the last of them."""
         length = _TAIL_BYTES
@@ -208,11 +204,18 @@ class Log:
             )
         return entry
 
-    def _set_aside(self, end: int, size: int) -> str:
-        kept = free_name(self._backend, lambda micros: set_aside_path(self._path, from_micros(micros)), self._clock)
+    def _renew(self, end: int, size: int) -> str | None:
+        """Put the log in place anew with its first `end` bytes, and a mark that the next append writes over.
+
+        The mark goes only once the name of the file is durable: while it is there, nothing is ever appended to a
+        file that a power cut could take away.
+        """
         torn = self._backend.read(self._path, end, size - end) or b""
-        write_whole(self._backend, kept, [torn])
-        write_whole(self._backend, self._path, self.chunks(end))
+        kept = None
+        if torn not in (b"", _MARK):
+            kept = free_name(self._backend, lambda micros: set_aside_path(self._path, from_micros(micros)), self._clock)
+            write_whole(self._backend, kept, [torn])
+        write_whole(self._backend, self._path, chain(self.chunks(end), [_MARK]))
         return kept
 
 
@@ -228,4 +231,4 @@ def _disown(file: WritableFile, end: int) -> None:
     """Take the line break away from a line that could not be made durable, so that it counts as torn."""
     with suppress(DiskError):  # the first error is the one to tell of
         if file.stat().size >= end:
-            file.write_at(end - 1, b"#")
+            file.write_at(end - 1, _MARK)

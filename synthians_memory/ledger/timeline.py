@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from synthians_memory.json_values import JsonObject
 from synthians_memory.ledger.entries import Entry
@@ -41,7 +41,7 @@ def summary_of(entry: JsonObject) -> str:
 def drawn_timeline(entries: Sequence[JsonObject]) -> bytes:
     """The entries as an SVG drawing, top down; equal entries give equal bytes."""
     height = 2 * _MARGIN + _ROW * max(1, len(entries))
-    root = ElementTree.Element(
+    root = ET.Element(
         "svg",
         {
             "xmlns": "http://www.w3.org/2000/svg",
@@ -52,18 +52,19 @@ def drawn_timeline(entries: Sequence[JsonObject]) -> bytes:
             "font-size": "13",
         },
     )
-    ElementTree.SubElement(root, "title").text = f"{len(entries)} runs"
+    ET.SubElement(root, "title").text = f"{len(entries)} runs"
     ends = {"y1": str(_MARGIN), "y2": str(height - _MARGIN)}
-    ElementTree.SubElement(root, "line", {"x1": str(_LINE_X), "x2": str(_LINE_X), **ends, "stroke": "#b0bec5"})
+    ET.SubElement(root, "line", {"x1": str(_LINE_X), "x2": str(_LINE_X), **ends, "stroke": "#b0bec5"})
     for number, entry in enumerate(entries):
         _draw(root, entry, _MARGIN + _ROW * number + _ROW // 2)
-    return ElementTree.tostring(root, encoding="utf-8") + b"\n"
+    drawn: bytes = ET.tostring(root, encoding="utf-8")
+    return drawn + b"\n"
 
 
-def _draw(root: ElementTree.Element, entry: JsonObject, y: int) -> None:
+def _draw(root: ET.Element, entry: JsonObject, y: int) -> None:
     status = entry.get("exit_status")
     colour = _COLOURS[None if status is None else status == 0]
-    ElementTree.SubElement(root, "circle", {"cx": str(_LINE_X), "cy": str(y), "r": "6", "fill": colour})
+    ET.SubElement(root, "circle", {"cx": str(_LINE_X), "cy": str(y), "r": "6", "fill": colour})
     right = {"x": str(_LINE_X + 18)}
     _text(root, str(entry.get("ts", "")), {"x": str(_LINE_X - 18), "y": str(y + 5), "text-anchor": "end"})
     _text(root, " · ".join(filter(None, [str(entry.get("task") or ""), summary_of(entry)])), {**right, "y": str(y - 2)})
@@ -71,7 +72,7 @@ def _draw(root: ElementTree.Element, entry: JsonObject, y: int) -> None:
     _text(root, below, {**right, "y": str(y + 14), "font-size": "11", "fill": "#607d8b"})
 
 
-def _text(root: ElementTree.Element, text: str, attributes: dict[str, str]) -> None:
+def _text(root: ET.Element, text: str, attributes: dict[str, str]) -> None:
     # XML has no form for control characters.
     shown = "".join(character if character.isprintable() else " " for character in text)
-    ElementTree.SubElement(root, "text", attributes).text = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
+    ET.SubElement(root, "text", attributes).text = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
