@@ -5,6 +5,7 @@ It changes nothing, neither in the ledger nor in git.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ from synthians_memory.ledger.facts import FactTable, facts_in
 from synthians_memory.ledger.git import GitTree
 from synthians_memory.ledger.log import Log
 from synthians_memory.reports import Finding
+from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
+from synthians_memory.storage.memory import MemoryBackend
 from synthians_memory.times import SystemClock
 
 __all__ = ["ReceiptReport", "check_receipts"]
@@ -57,7 +60,7 @@ def check_receipts(directory: str, revision: str) -> ReceiptReport:
         DiskError: the ledger cannot be read.
     """
     base = _read_base(directory, revision)
-    backend = LocalBackend(directory)
+    backend: Backend = LocalBackend(directory) if os.path.isdir(directory) else MemoryBackend()
     try:
         log = Log(backend, "", SystemClock())
         problems = list(_rewritten(log, base.log))
@@ -77,7 +80,7 @@ def check_receipts(directory: str, revision: str) -> ReceiptReport:
 
 
 def _read_base(directory: str, revision: str) -> _Base:
-    tree = GitTree.holding(directory)
+    tree = GitTree.holding(_present(directory))
     commit = tree.commit(revision)
     log = tree.content(commit, tree.path_inside(f"{directory}/{LEDGER_LOG}"))
     table = tree.content(commit, tree.path_inside(f"{directory}/{LEDGER_FACTS}"))
@@ -86,6 +89,14 @@ def _read_base(directory: str, revision: str) -> _Base:
     except SynthiansMemoryError as error:
         raise GitFailedError(f"the base cannot be read: {error.message}", hint="Give another revision.") from error
     return _Base(commit, log or b"", facts)
+
+
+def _present(directory: str) -> str:
+    """`directory`, or the nearest one above it that is there."""
+    found = os.path.abspath(directory)
+    while not os.path.isdir(found) and os.path.dirname(found) != found:
+        found = os.path.dirname(found)
+    return found
 
 
 def _whole_lines(log: bytes) -> bytes:

@@ -28,6 +28,8 @@ from synthians_memory.entrypoints.cli import (
     stats,
     verify_disk,
 )
+from synthians_memory.entrypoints.cli.exits import ExitCode
+from synthians_memory.entrypoints.cli.ledger import commands as ledger
 from synthians_memory.entrypoints.cli.program import Program
 from synthians_memory.entrypoints.cli.settings import STORE_VARIABLE
 
@@ -40,7 +42,8 @@ _EXAMPLES: Final = (
     '--store notes recall "when are annotations evaluated"',
     "--store notes check",
 )
-_COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
+_Commands = tuple[tuple[str, Callable[..., int], Sequence[str]], ...]
+_COMMANDS: Final[_Commands] = (
     ("init", init.init, init.EXAMPLES),
     ("import", import_.import_file, import_.EXAMPLES),
     ("export", export.export, export.EXAMPLES),
@@ -57,6 +60,10 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
+# Commands with a name of two words: the first, its help, and the commands behind it.
+_GROUPS: Final[tuple[tuple[str, str, _Commands], ...]] = (("ledger", ledger.HELP, ledger.COMMANDS),)
+# What runs another program: options behind that program's name are its own, and its exit codes are told from ours.
+_RUNNING: Final = {"ledger run": {"allow_interspersed_args": False, "obj": ExitCode.NOT_RECORDED}}
 # What people type before they have read what the commands are called.
 _ALIASES: Final = {
     **dict.fromkeys(("add", "note", "save"), "remember"),
@@ -64,7 +71,7 @@ _ALIASES: Final = {
 }
 
 
-class _Commands(Program):
+class _Root(Program):
     aliases = _ALIASES
 
 
@@ -82,7 +89,7 @@ def _show_version(wanted: bool) -> None:
 
 app = typer.Typer(
     name=_NAME,
-    cls=_Commands,
+    cls=_Root,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -106,8 +113,17 @@ def _root(
     """
 
 
-for _name, _function, _written in _COMMANDS:
-    app.command(_name, epilog=_examples(_written))(_function)
+def _add(to: typer.Typer, commands: _Commands, before: str = "") -> None:
+    for name, function, written in commands:
+        settings = _RUNNING.get(f"{before}{name}")
+        to.command(name, epilog=_examples(written), context_settings=settings)(function)
+
+
+_add(app, _COMMANDS)
+for _name, _help, _commands in _GROUPS:
+    _group = typer.Typer(rich_markup_mode=None, help=_help, epilog=_examples(_commands[0][2]))
+    _add(_group, _commands, f"{_name} ")
+    app.add_typer(_group, name=_name)
 
 
 def main() -> None:

@@ -44,6 +44,9 @@ class ExitCode(IntEnum):
     DISK = 6
     MENDED = 7
     TIMED_OUT = 124  # as the program timeout ends
+    NOT_RECORDED = 125  # with the next two, as programs that run others end
+    CANNOT_EXECUTE = 126
+    NO_COMMAND = 127
     INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
     BROKEN_PIPE = 141  # likewise of SIGPIPE
 

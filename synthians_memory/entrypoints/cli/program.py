@@ -80,7 +80,9 @@ def _misused(error: Any) -> ExitCode:
         tell("hint", "Write --store PATH before the command.")
     else:
         tell("hint", f"See {path} --help.")
-    return ExitCode.USAGE
+    # A command whose exit codes are those of another program has one of its own for this.
+    own = error.ctx.obj if error.ctx else None
+    return own if isinstance(own, ExitCode) else ExitCode.USAGE
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:
