@@ -39,7 +39,7 @@ def summary_of(entry: JsonObject) -> str:
 
 
 def drawn_timeline(entries: Sequence[JsonObject]) -> bytes:
-    """The entries as an SVG drawing, top down; equal entries give equal bytes."""
+    """The entries as an SVG drawing, top down; without a line break; equal entries give equal bytes."""
     height = 2 * _MARGIN + _ROW * max(1, len(entries))
     root = ET.Element(
         "svg",
@@ -58,7 +58,7 @@ def drawn_timeline(entries: Sequence[JsonObject]) -> bytes:
     for number, entry in enumerate(entries):
         _draw(root, entry, _MARGIN + _ROW * number + _ROW // 2)
     drawn: bytes = ET.tostring(root, encoding="utf-8")
-    return drawn + b"\n"
+    return drawn
 
 
 def _draw(root: ET.Element, entry: JsonObject, y: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 from ledgers import NOON, chain_holds, fact, numbered_ids
 
 from synthians_memory.errors import SynthiansMemoryError
+from synthians_memory.ledger.artifacts import ArtifactTable
 from synthians_memory.ledger.ledger import Ledger
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.memory import MemoryBackend
@@ -34,6 +35,7 @@ class Story:
     acknowledged: list[str] = field(default_factory=list)
     with_capsule: list[str] = field(default_factory=list)
     promoted: list[str] = field(default_factory=list)
+    indexed: list[str] = field(default_factory=list)
 
     def write(self, ledger: Ledger, n: int) -> None:
         self.acknowledged.append(ledger.write_log({"task": f"t{n}", "outputs": {"summary": "x" * 40 * n}}))
@@ -46,6 +48,12 @@ class Story:
     def promote(self, ledger: Ledger, name: str) -> None:
         ledger.promote_fact(fact(self.acknowledged[0], id=name))
         self.promoted.append(name)
+
+
+    def index(self, backend: Backend, name: str) -> None:
+        """What `index_artifacts` does once it has the lock and the hashes."""
+        ArtifactTable(backend, "ledger").add("t", [{"path": name, "sha256": name}], "r", known=True)
+        self.indexed.append(name)
 
 
 def entries_story(story: Story, backend: Backend) -> None:
@@ -78,6 +86,12 @@ def facts_story(story: Story, backend: Backend) -> None:
         story.promote(ledger, name)
 
 
+def artifacts_story(story: Story, backend: Backend) -> None:
+    story.write(on(backend), 1)
+    for name in ("a", "b", "a"):
+        story.index(backend, name)
+
+
 def many_lives_story(story: Story, backend: Backend) -> None:
     """Several processes, none of which knows what failed in the ones before."""
     for n in range(4):
@@ -101,7 +115,7 @@ def cut_story(story: Story, backend: Backend) -> None:
     story.write(ledger, 1)
 
 
-STORIES = [entries_story, torn_story, capsules_story, facts_story, many_lives_story, cut_story]
+STORIES = [entries_story, torn_story, capsules_story, facts_story, artifacts_story, many_lives_story, cut_story]
 each_story = pytest.mark.parametrize("tell", STORIES, ids=lambda tell: tell.__name__)
 
 
@@ -151,6 +165,7 @@ class Sweep:
             assert meta == next(entry for entry in entries if entry["run_id"] == run_id)
         facts = {known["id"]: known for known in ledger.facts()}
         assert set(self.story.promoted) <= set(facts)
+        assert set(self.story.indexed) <= {row["sha256"] for row in ledger.artifacts().get("t", [])}
         assert all(known == fact(known["source_run"], id=known["id"]) for known in facts.values())
 
 
