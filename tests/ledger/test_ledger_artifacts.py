@@ -41,7 +41,11 @@ def rows(folder: Path) -> dict[str, list[dict[str, str]]]:
 def test_a_tracked_file_is_noted_with_the_hash_it_has(ledger: Ledger, folder: Path, tree: Path) -> None:
     run_id = ledger.write_log({})
     (tree / "docs" / "a.md").write_bytes(b"changed since the commit")
-    expected = {"path": "docs/a.md", "sha256": hashlib.sha256(b"changed since the commit").hexdigest(), "run_id": run_id}
+    expected = {
+        "path": "docs/a.md",
+        "sha256": hashlib.sha256(b"changed since the commit").hexdigest(),
+        "run_id": run_id,
+    }
     assert ledger.index_artifacts("t", ["docs/a.md"], run_id) == [expected]
     assert rows(folder) == {"t": [expected]} == ledger.artifacts()
 
@@ -85,7 +89,9 @@ def test_names_that_mean_something_to_git_are_names(name: str, ledger: Ledger, t
     assert [row["path"] for row in ledger.index_artifacts("t", [f"docs/{name}"], run_id)] == [f"docs/{name}"]
 
 
-def test_paths_are_those_of_the_tree_wherever_one_stands(ledger: Ledger, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_those_of_the_tree_wherever_one_stands(
+    ledger: Ledger, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id = ledger.write_log({})
     monkeypatch.chdir(tree / "docs")
     assert [row["path"] for row in ledger.index_artifacts("t", ["a.md"], run_id)] == ["docs/a.md"]
@@ -133,7 +139,9 @@ def test_run_and_task_have_to_be_there(ledger: Ledger, folder: Path, tree: Path)
     assert not (folder / "artifacts.json").exists()
 
 
-@pytest.mark.parametrize("damage", [b"", b'{"version": 0, "artifacts": []}', b'{"version": 0, "artifacts": {"t": [1]}}'])
+@pytest.mark.parametrize(
+    "damage", [b"", b'{"version": 0, "artifacts": []}', b'{"version": 0, "artifacts": {"t": [1]}}']
+)
 def test_a_damaged_table_is_left_alone(damage: bytes, ledger: Ledger, folder: Path, tree: Path) -> None:
     run_id = ledger.write_log({})
     (folder / "artifacts.json").write_bytes(damage)

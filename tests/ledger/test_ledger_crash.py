@@ -49,7 +49,6 @@ class Story:
         ledger.promote_fact(fact(self.acknowledged[0], id=name))
         self.promoted.append(name)
 
-
     def index(self, backend: Backend, name: str) -> None:
         """What `index_artifacts` does once it has the lock and the hashes."""
         ArtifactTable(backend, "ledger").add("t", [{"path": name, "sha256": name}], "r", known=True)

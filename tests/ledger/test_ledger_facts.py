@@ -137,7 +137,9 @@ def test_facts_expire(folder: Path) -> None:
         assert (found.code, "'brief'" in found.message, run_id in found.message) == ("fact_stale", True, True)
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"version": 0}', b'{"version": 0, "facts": [7]}', b"\xff", b"{\"facts\":{}}"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"version": 0}', b'{"version": 0, "facts": [7]}', b"\xff", b'{"facts":{}}']
+)
 def test_a_damaged_table_is_never_written_over(damage: bytes, ledger: Ledger, folder: Path) -> None:
     run_id = ledger.write_log({})
     (folder / "state.json").write_bytes(damage)

@@ -262,7 +262,9 @@ def test_a_cut_tail_is_seen_by_a_head_that_was_kept(ledger: Ledger, folder: Path
 # Appending
 
 
-@pytest.mark.parametrize("torn", [b"{", b'{"hash_prev":null', b"\0\0\0", b'{"a":1}', b'{"a":\0\0\0\0}\n', b"\xff" * 200_000])
+@pytest.mark.parametrize(
+    "torn", [b"{", b'{"hash_prev":null', b"\0\0\0", b'{"a":1}', b'{"a":\0\0\0\0}\n', b"\xff" * 200_000]
+)
 def test_a_torn_line_is_set_aside_and_never_glued_to_the_next(torn: bytes, ledger: Ledger, folder: Path) -> None:
     whole = three_entries(ledger, folder)
     with open(folder / "log.jsonl", "ab") as file:
@@ -404,7 +406,9 @@ def test_modes_are_private(ledger: Ledger, folder: Path) -> None:
     assert oct((folder / "log.jsonl").stat().st_mode & 0o777) == "0o600"
 
 
-@pytest.mark.parametrize("line", [b"", b"null", b"[]", b"{}", b'{"hash_self":1}', b"[" * 100_000, b'{"hash_self":"","x":1e400}'])
+@pytest.mark.parametrize(
+    "line", [b"", b"null", b"[]", b"{}", b'{"hash_self":1}', b"[" * 100_000, b'{"hash_self":"","x":1e400}']
+)
 def test_what_is_no_entry_is_told_without_an_error(line: bytes) -> None:
     entry, reason = inspect_line(line)
     assert entry is None

@@ -15,6 +15,7 @@ from synthians_memory.errors import (
     DiskError,
     EmbedderMismatchError,
     EntityNotFoundError,
+    GitFailedError,
     InvalidTypeError,
     InvalidValueError,
     NotAStoreError,
@@ -102,6 +103,7 @@ _TABLE: Final = (
     _Row(BatchTooLargeError, ExitCode.USAGE, "Give a smaller --chunk, or raise SYNTHIANS_MEMORY_MAX_BATCH_BYTES."),
     _Row(InvalidValueError, ExitCode.USAGE, "Correct it, and run the command again."),
     _Row(InvalidTypeError, ExitCode.USAGE, "Correct it, and run the command again."),
+    _Row(GitFailedError, ExitCode.USAGE),
     _Row(UsageError, ExitCode.USAGE, "See --help."),
     _Row(OverloadedError, ExitCode.DISK, "Look with `stats` why files cannot be written, then try again."),
     _Row(

@@ -19,6 +19,7 @@ from synthians_memory.entrypoints.cli.stores import Place
 from synthians_memory.errors import MissingExtraError
 from synthians_memory.layout import LEDGER, SUPERBLOCK
 from synthians_memory.ledger.ledger import Ledger
+from synthians_memory.ledger.opening import open_ledger
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.storage.memory import MemoryBackend
@@ -62,7 +63,7 @@ def store_of(context: typer.Context, written: str | None) -> Place | None:
 @contextmanager
 def writing_ledger(directory: str) -> Iterator[Ledger]:
     """The ledger, made where it is missing; torn lines that it found are told on standard error."""
-    ledger = Ledger(LocalBackend(directory, create=True))
+    ledger = open_ledger(directory)
     try:
         yield ledger
     finally:
