@@ -11,5 +11,5 @@ if __name__ == "__main__":
     directory, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
     ledger = Ledger(LocalBackend(directory, create=True), wait=100)
     for number in range(count):
-        print(ledger.write_log({"task": name, "inputs": {"number": number}}))
+        sys.stdout.write(ledger.write_log({"task": name, "inputs": {"number": number}}) + "\n")
     ledger.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def base(folder: Path, ledger: Ledger) -> Iterator[str]:
+def base(folder: Path, ledger: Ledger) -> str:
     """A commit with two entries and one fact."""
     run_id = ledger.write_log({"task": "base"})
     ledger.write_log({"task": "base too"})
     ledger.promote_fact(fact(run_id, id="old"))
-    yield commit(folder.parent.parent)
+    return commit(folder.parent.parent)
 
 
 def problems(folder: Path, revision: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -28,9 +28,8 @@ from synthians_memory.entrypoints.cli import (
     stats,
     verify_disk,
 )
-from synthians_memory.entrypoints.cli.exits import ExitCode
 from synthians_memory.entrypoints.cli.ledger import commands as ledger
-from synthians_memory.entrypoints.cli.program import Program
+from synthians_memory.entrypoints.cli.program import Program, RunningCommand
 from synthians_memory.entrypoints.cli.settings import STORE_VARIABLE
 
 __all__ = ["app", "main"]
@@ -62,8 +61,8 @@ _COMMANDS: Final[_Commands] = (
 )
 # Commands with a name of two words: the first, its help, and the commands behind it.
 _GROUPS: Final[tuple[tuple[str, str, _Commands], ...]] = (("ledger", ledger.HELP, ledger.COMMANDS),)
-# What runs another program: options behind that program's name are its own, and its exit codes are told from ours.
-_RUNNING: Final = {"ledger run": {"allow_interspersed_args": False, "obj": ExitCode.NOT_RECORDED}}
+# What runs another program: options behind that program's name are its own.
+_RUNNING: Final = ("ledger run",)
 # What people type before they have read what the commands are called.
 _ALIASES: Final = {
     **dict.fromkeys(("add", "note", "save"), "remember"),
@@ -115,8 +114,10 @@ def _root(
 
 def _add(to: typer.Typer, commands: _Commands, before: str = "") -> None:
     for name, function, written in commands:
-        settings = _RUNNING.get(f"{before}{name}")
-        to.command(name, epilog=_examples(written), context_settings=settings)(function)
+        settings: dict[str, Any] = {"epilog": _examples(written)}
+        if before + name in _RUNNING:
+            settings |= {"cls": RunningCommand, "context_settings": {"allow_interspersed_args": False}}
+        to.command(name, **settings)(function)
 
 
 _add(app, _COMMANDS)

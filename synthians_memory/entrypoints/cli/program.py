@@ -14,13 +14,13 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, ClassVar, Final, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from synthians_memory.entrypoints.cli.exits import ExitCode, answer_to
 from synthians_memory.entrypoints.cli.output import flush_output, tell
 from synthians_memory.errors import DiskError, SynthiansMemoryError, disk_error
 
-__all__ = ["Program", "fail", "run"]
+__all__ = ["Program", "RunningCommand", "fail", "run"]
 
 # The root of typer's errors of usage has no public name in all of its versions.
 _UsageError: Final = cast("type[Any]", typer.BadParameter.__base__)
@@ -61,6 +61,18 @@ class Program(TyperGroup):
         return code
 
 
+class RunningCommand(TyperCommand):
+    """A command that runs another program, and passes on its exit code: misuse has one that tells them apart."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Read its arguments. Ends with NOT_RECORDED where they are wrong."""
+        try:
+            return super().make_context(*args, **extra)
+        except _UsageError as error:
+            _misused(error)
+            raise typer.Exit(ExitCode.NOT_RECORDED) from error
+
+
 def fail(error: SynthiansMemoryError) -> ExitCode:
     """Say what happened and what to do about it; the exit code for it. A reader that went away is no failure."""
     if isinstance(error, DiskError) and error.errno == errno.EPIPE:
@@ -80,9 +92,7 @@ def _misused(error: Any) -> ExitCode:
         tell("hint", "Write --store PATH before the command.")
     else:
         tell("hint", f"See {path} --help.")
-    # A command whose exit codes are those of another program has one of its own for this.
-    own = error.ctx.obj if error.ctx else None
-    return own if isinstance(own, ExitCode) else ExitCode.USAGE
+    return ExitCode.USAGE
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:
