@@ -37,6 +37,7 @@ __all__ = [
     "make_durable_folder",
     "require_new_run",
     "run_folder",
+    "validate_member_name",
 ]
 
 MemberKind = Literal["inputs", "outputs"]
@@ -110,7 +111,7 @@ class Capsule:
             InvalidTypeError, InvalidValueError: `name` is no name of a file in a folder.
             DiskError: it cannot be made, or is there.
         """
-        inside = f"{_FOLDERS[kind]}/{_member_name(name)}"
+        inside = f"{_FOLDERS[kind]}/{validate_member_name(name)}"
         return MemberFile(self, self._backend, f"{self._scratch}/{inside}", inside)
 
     def put(self, kind: MemberKind, name: str, data: bytes) -> None:
@@ -193,7 +194,8 @@ def require_new_run(backend: Backend, folder: str, run_id: str) -> None:
         )
 
 
-def _member_name(name: object) -> str:
+def validate_member_name(name: object) -> str:
+    """Return `name` if it can name a file of a capsule; raises as `Capsule.open`."""
     text = checked_text(name, "the name of a member")
     refused = text in ("", ".", "..") or is_scratch(text) or len(text.encode()) > MAX_NAME_BYTES
     if refused or any(character in "/\\" or not character.isprintable() for character in text):

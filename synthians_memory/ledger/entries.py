@@ -189,7 +189,7 @@ def new_run_id(micros: int, draw: Callable[[], str], last_run_id: str) -> str:
     stamp = from_micros(micros).strftime(_STAMP)
     drawn = int(draw().replace("-", "")[:6], 16)
     number = drawn // 2
-    if last_run_id[:_STAMP_LENGTH] == stamp:
+    if _RUN_ID.fullmatch(last_run_id) and last_run_id.startswith(stamp):
         number = int(last_run_id[_STAMP_LENGTH + 1 :], 16) + 1 + drawn % 128
     # Beyond the last number of a second only chance keeps them apart.
     return f"{stamp}-{number if number < _NUMBERS else drawn:06x}"

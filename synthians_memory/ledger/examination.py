@@ -100,7 +100,7 @@ def chain_findings(log: Log, end: int | None = None) -> Iterator[Entry | Finding
     expected: str | tuple[()] | None = None
     seen: set[str] = set()
     for line in log.lines(end):
-        if not line.whole:
+        if not line.whole or (b"\0" in line.data and line.offset >= log.tail_end(end)):
             yield _torn(log, line)
             return
         entry, reason = inspect_line(line.data)
@@ -125,7 +125,9 @@ def _torn(log: Log, line: Line) -> Finding:
     run = run_id_in(line.data)
     what = f", of the run {run}," if run else ""
     return Finding(
-        "ledger_torn", f"{_place(log, line)}{what} is torn: {len(line.data)} bytes without a line break", log.path
+        "ledger_torn",
+        f"{_place(log, line)}{what} is torn: {len(line.data)} bytes of an entry that was never written to its end",
+        log.path,
     )
 
 

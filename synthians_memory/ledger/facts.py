@@ -151,6 +151,11 @@ def _empty() -> JsonObject:
 
 def _rows(document: JsonObject, path: str) -> list[JsonObject]:
     rows: list[Any] = document[_ROWS]
-    if not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
-        raise damaged_table(path, f"{path} holds something that is no fact with an id")
+    for number, row in enumerate(rows, 1):
+        try:
+            checked_fact(row, 0)
+        except SynthiansMemoryError as error:
+            raise damaged_table(
+                path, f"{path} holds something that is no fact, its {number}.: {error.message}"
+            ) from error
     return rows

@@ -6,7 +6,6 @@ It changes nothing in a repository, and runs git with lists of arguments only, n
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from typing import Final, Self
 
@@ -26,8 +25,7 @@ class GitTree:
         top: its directory, without symlinks.
     """
 
-    def __init__(self, git: str, top: str) -> None:
-        self._git = git
+    def __init__(self, top: str) -> None:
         self.top = top
 
     @classmethod
@@ -37,11 +35,8 @@ class GitTree:
         Raises:
             GitFailedError: there is no git, or no work tree.
         """
-        git = shutil.which("git")
-        if git is None:
-            raise GitFailedError("there is no program git on the PATH")
-        top = _answer(git, directory, "rev-parse", "--show-toplevel")
-        return cls(git, os.path.realpath(os.fsdecode(top.removesuffix(b"\n"))))
+        top = _answer(directory, "rev-parse", "--show-toplevel")
+        return cls(os.path.realpath(os.fsdecode(top.removesuffix(b"\n"))))
 
     def tracked_path(self, path: str) -> str:
         """The path of a file relative to the tree, with "/", where git tracks it as a regular file.
@@ -54,7 +49,7 @@ class GitTree:
             GitFailedError: git does not answer.
         """
         inside = self.path_inside(path)
-        listed = _answer(self._git, self.top, "ls-files", "--stage", "-z", "--", inside).split(b"\0")
+        listed = _answer(self.top, "ls-files", "--stage", "-z", "--", inside).split(b"\0")
         modes = [record.split(b" ", 1)[0].decode() for record in listed if record.endswith(b"\t" + os.fsencode(inside))]
         if not modes:
             raise InvalidValueError(
@@ -78,7 +73,7 @@ class GitTree:
 
     def commit(self, revision: str) -> str:
         """The commit that `revision` names. Raises GitFailedError where it names none."""
-        found = _answer(self._git, self.top, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+        found = _answer(self.top, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
         return found.decode().strip()
 
     def content(self, commit: str, path: str) -> bytes | None:
@@ -87,23 +82,28 @@ class GitTree:
         Raises:
             GitFailedError: git does not answer, or something else than a file is there.
         """
-        listed = _answer(self._git, self.top, "ls-tree", "-z", commit, "--", path).rstrip(b"\0")
+        listed = _answer(self.top, "ls-tree", "-z", commit, "--", path).rstrip(b"\0")
         if not listed:
             return None
         kind, name = listed.split(b"\t")[0].split(b" ")[1:3]
         if kind != b"blob":
             raise GitFailedError(f"{path} is no file in {commit}", path=path, hint="Give another revision.")
-        return _answer(self._git, self.top, "cat-file", "blob", name.decode())
+        return _answer(self.top, "cat-file", "blob", name.decode())
 
 
-def _answer(git: str, directory: str, *arguments: str) -> bytes:
+def _answer(directory: str, *arguments: str) -> bytes:
     # Variables such as GIT_DIR would lead to another repository than that of the directory.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(  # noqa: S603 - a list of arguments, and no shell
-            [git, "-C", directory, *_OPTIONS, *arguments], env=environment, capture_output=True, check=False
+            ["git", "-C", directory, *_OPTIONS, *arguments],  # noqa: S607 - where git is, the PATH says
+            env=environment,
+            capture_output=True,
+            check=False,
         )
+    except FileNotFoundError as error:
+        raise GitFailedError("there is no program git on the PATH") from error
     except (OSError, ValueError) as error:
         raise GitFailedError(f"git cannot be run: {error}") from error
     if done.returncode != 0:

@@ -309,7 +309,7 @@ class Ledger:
         return compare_runs(self._backend, self._folder, self.entry(run_id), self.entry(other))
 
     def check(self, level: CheckLevel = "full") -> list[Finding]:
-        """What is wrong; changes nothing, and waits for no writer.
+        """What is wrong; changes nothing, and waits for a writer for two seconds at most.
 
         Args:
             level: "quick" reads the end of the log and the tables, "full" every byte.

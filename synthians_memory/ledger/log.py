@@ -99,8 +99,12 @@ class Log:
             DamagedError: the last line is not what was written.
             DiskError: it cannot be read.
         """
-        end, line = self._last_line(self.size() if limit is None else limit)
+        end, line = self._last_entry_line(self.size() if limit is None else limit)
         return Tail(end, self._read_entry(line) if end else None)
+
+    def tail_end(self, limit: int | None = None) -> int:
+        """Where the whole lines among the first `limit` bytes (default: all) end, whatever they are. Raises DiskError."""
+        return self._last_entry_line(self.size() if limit is None else limit)[0]
 
     def settle(self) -> tuple[Tail, str | None]:
         """The end to append to, in a file that is there, durable, and whole; the lock is held until after the append.
@@ -116,10 +120,7 @@ class Log:
             DiskError: it cannot be read or put in place.
         """
         size = self.size()
-        end, line = self._last_line(size)
-        # An entry has no such byte: it is what a disk leaves of a write that did not get there before the power went.
-        while b"\0" in line:
-            end, line = self._last_line(end - len(line) - 1)
+        end, line = self._last_entry_line(size)
         tail = Tail(end, self._read_entry(line) if end else None)
         return tail, self._renew(end, size) if size > end or not size else None
 
@@ -147,14 +148,18 @@ class Log:
 
     def lines(self, end: int | None = None) -> Iterator[Line]:
         """Every line up to the byte `end` (default: the present end), from the first on. Raises DiskError."""
-        number, offset, rest = 1, 0, b""
+        number, offset = 1, 0
+        begun: list[bytes] = []
         for chunk in self.chunks(end):
-            *lines, rest = (rest + chunk).split(b"\n")
+            *lines, rest = chunk.split(b"\n")
             for line in lines:
-                yield Line(number, offset, line, whole=True)
-                number, offset = number + 1, offset + len(line) + 1
-        if rest:
-            yield Line(number, offset, rest, whole=False)
+                whole = b"".join([*begun, line])
+                begun = []
+                yield Line(number, offset, whole, whole=True)
+                number, offset = number + 1, offset + len(whole) + 1
+            begun.append(rest)
+        if torn := b"".join(begun):
+            yield Line(number, offset, torn, whole=False)
 
     def entries(self, end: int | None = None) -> Iterator[Entry]:
         """Every line that is an entry, in order; what is damaged is left out. Raises DiskError."""
@@ -181,6 +186,14 @@ class Log:
             if not data:
                 return
             yield data
+
+    def _last_entry_line(self, limit: int) -> tuple[int, bytes]:
+        """As `_last_line`, without lines that no process wrote so."""
+        end, line = self._last_line(limit)
+        # An entry has no such byte: it is what a disk leaves of a write that did not get there before the power went.
+        while b"\0" in line:
+            end, line = self._last_line(end - len(line) - 1)
+        return end, line
 
     def _last_line(self, limit: int) -> tuple[int, bytes]:
         """Where the whole lines among the first `limit` bytes end, and the last of them."""

@@ -133,9 +133,14 @@ def _vanished(before: Sequence[JsonObject], now: Sequence[JsonObject]) -> Iterat
             yield f"the fact {fact['id']!r} has vanished"
 
 
+def _derived(entry: Entry) -> list[str]:
+    names = entry.fields.get("derived_facts")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
 def _unreceipted(changed: Sequence[JsonObject], appended: Sequence[Entry]) -> Iterator[str]:
     runs = {entry.run_id for entry in appended}
-    derived = {fact for entry in appended for fact in entry.fields.get("derived_facts") or ()}
+    derived = {name for entry in appended for name in _derived(entry)}
     for fact in changed:
         if fact.get("source_run") not in runs and fact["id"] not in derived:
             yield f"the fact {fact['id']!r} has no receipt: no entry since the base is its run {fact.get('source_run')} or derives it"

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import IO, Any, Final, cast
 
-from synthians_memory.errors import DiskError, disk_error
+from synthians_memory.errors import DiskError, InvalidValueError, disk_error
 from synthians_memory.json_values import JsonObject
-from synthians_memory.ledger.capsules import Capsule, MemberFile
+from synthians_memory.ledger.capsules import Capsule, MemberFile, validate_member_name
 from synthians_memory.ledger.ledger import Ledger
 from synthians_memory.ledger.redaction import allowed_environment, redacted_arguments
 from synthians_memory.times import Clock, SystemClock, format_time, from_micros
@@ -34,6 +34,7 @@ _READ_BYTES: Final = 64 * 1024
 _TICK_SECONDS: Final = 0.1
 # How long what the command left running in the background may still write.
 _LINGER_SECONDS: Final = 1.0
+_STREAMS: Final = ("stdout", "stderr")
 _FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 
 # Gets "stdout" or "stderr", and what came.
@@ -76,11 +77,11 @@ def run_command(
         echo: called with its output as it comes.
         keep: names of further variables that the capsule keeps.
         inputs: files that are copied into the capsule before.
-        outputs: files that are copied into it afterwards; those that are missing then are left out, and named.
+        outputs: files that are copied into it afterwards; those that cannot be read then are left out, and named.
         clock: source of time.
 
     Raises:
-        As `Ledger.write_run`; the command may have run by then.
+        As `Ledger.write_run`. Where the command has run by then, what it put out stays in a scratch folder of `runs`.
     """
     clock = clock or SystemClock()
     ledger.head()
@@ -88,35 +89,41 @@ def run_command(
     try:
         for path in inputs:
             capsule.put("inputs", os.path.basename(path), _content(path))
-        started = clock.micros()
-        streams = {name: capsule.open("outputs", name) for name in ("stdout", "stderr")}
-        status, problem = _run(command, dict(environment), streams, echo)
-        ended = clock.micros()
-        for file in streams.values():
-            file.close()
-        if problem is not None:
-            raise problem
-        missing = _copy_outputs(capsule, outputs)
+        _require_apart(outputs)
         capsule.put_context(_context(command, environment, keep))
-        entry = {
-            "tool_calls": [shlex.join(redacted_arguments(command))],
-            "started_at": format_time(from_micros(started)),
-            "seconds": round(max(0, ended - started) / 1_000_000, 3),
-            **event,
-            "exit_status": status,
-            "output_sha256": streams["stdout"].sha256,
-            **({"missing_outputs": missing} if missing else {}),
-        }
-        return CompletedRun(ledger.finish_run(entry, capsule), status)
+        streams = {name: capsule.open("outputs", name) for name in _STREAMS}
     except BaseException:
         capsule.discard()
         raise
+    # From here on what is kept stays where it is, should it not become a capsule.
+    started = clock.micros()
+    status, problem = _run(command, dict(environment), streams, echo)
+    ended = clock.micros()
+    for file in streams.values():
+        file.close()
+    if problem is not None:
+        raise problem
+    missing = [_text(path) for path in outputs if not _kept(capsule, path)]
+    entry = {
+        "tool_calls": [_text(shlex.join(redacted_arguments(command)))],
+        "started_at": format_time(from_micros(started)),
+        "seconds": round(max(0, ended - started) / 1_000_000, 3),
+        **event,
+        "exit_status": status,
+        "output_sha256": streams["stdout"].sha256,
+        **({"missing_outputs": missing} if missing else {}),
+    }
+    return CompletedRun(ledger.finish_run(entry, capsule), status)
 
 
 def _context(command: Sequence[str], environment: Mapping[str, str], keep: Sequence[str]) -> JsonObject:
+    try:
+        directory = os.getcwd()
+    except OSError as error:
+        raise disk_error(error, "find", "the present directory") from error
     return {
         "command": [_text(argument) for argument in redacted_arguments(command)],
-        "directory": _text(os.getcwd()),
+        "directory": _text(directory),
         "environment": {_text(name): _text(value) for name, value in allowed_environment(environment, keep).items()},
     }
 
@@ -134,12 +141,23 @@ def _content(path: str) -> bytes:
         raise disk_error(error, "read", path) from error
 
 
-def _copy_outputs(capsule: Capsule, paths: Sequence[str]) -> list[str]:
-    """Copy the files that are there; the others."""
-    present = [path for path in paths if os.path.isfile(path)]
-    for path in present:
-        capsule.put("outputs", os.path.basename(path), _content(path))
-    return [path for path in paths if path not in present]
+def _require_apart(outputs: Sequence[str]) -> None:
+    """Refuse, before anything runs, outputs that could not lie beside each other."""
+    names = [*_STREAMS, *(validate_member_name(os.path.basename(path)) for path in outputs)]
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if twice:
+        raise InvalidValueError(f"two outputs are called {twice[0]!r}", hint="Give files with different names.")
+
+
+def _kept(capsule: Capsule, path: str) -> bool:
+    """Copy one output; False where there is no such file, or none that can be read."""
+    try:
+        content = _content(path) if os.path.isfile(path) else None
+    except DiskError:
+        return False
+    if content is not None:
+        capsule.put("outputs", os.path.basename(path), content)
+    return content is not None
 
 
 # The process

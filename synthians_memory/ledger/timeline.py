@@ -1,6 +1,6 @@
 """The timeline: the latest entries of the log, one after the other, also as a drawing.
 
-It shows what entries say; whether they are what was written, the examination tells.
+It does not tell whether entries are what was written; the examination does.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _draw(root: ET.Element, entry: JsonObject, y: int) -> None:
     right = {"x": str(_LINE_X + 18)}
     _text(root, str(entry.get("ts", "")), {"x": str(_LINE_X - 18), "y": str(y + 5), "text-anchor": "end"})
     _text(root, " · ".join(filter(None, [str(entry.get("task") or ""), summary_of(entry)])), {**right, "y": str(y - 2)})
-    below = str(entry["run_id"]) + ("" if status is None else f", exit status {status}")
+    below = str(entry.get("run_id", "")) + ("" if status is None else f", exit status {status}")
     _text(root, below, {**right, "y": str(y + 14), "font-size": "11", "fill": "#607d8b"})
 
 

@@ -1,6 +1,6 @@
 """The command ledger check: whether changed facts have their receipts in what was appended to the log.
 
-It is for continuous integration; `ledger doctor` looks at the ledger as it is.
+It does not look at capsules and memories; `ledger doctor` does.
 """
 
 from __future__ import annotations
