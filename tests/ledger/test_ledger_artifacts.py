@@ -82,11 +82,12 @@ def test_what_git_does_not_track_is_refused(ledger: Ledger, folder: Path, tree: 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_that_mean_something_to_git_are_names(name: str, ledger: Ledger, tree: Path) -> None:
     run_id = ledger.write_log({})
-    with pytest.raises(InvalidValueError):
-        ledger.index_artifacts("t", [f"docs/{name}"], run_id)
-    (tree / "docs" / name).write_bytes(name.encode())
-    git(tree, "add", "-A")
-    assert [row["path"] for row in ledger.index_artifacts("t", [f"docs/{name}"], run_id)] == [f"docs/{name}"]
+    for path in (name, f"docs/{name}"):
+        with pytest.raises(InvalidValueError):
+            ledger.index_artifacts("t", [path], run_id)
+        (tree / path).write_bytes(path.encode())
+        git(tree, "add", "-A")
+        assert [row["path"] for row in ledger.index_artifacts("t", [path], run_id)] == [path]
 
 
 def test_paths_are_those_of_the_tree_wherever_one_stands(

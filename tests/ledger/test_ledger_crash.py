@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +92,16 @@ def artifacts_story(story: Story, backend: Backend) -> None:
         story.index(backend, name)
 
 
+def retried_story(story: Story, backend: Backend) -> None:
+    """What a call that failed has left in sight is not taken for what is durable."""
+    ledger = on(backend)
+    story.write(ledger, 1)
+    for attempt in (lambda: story.promote(ledger, "a"), lambda: story.index(backend, "a")):
+        for _ in range(3):
+            with suppress(SynthiansMemoryError):
+                attempt()
+
+
 def many_lives_story(story: Story, backend: Backend) -> None:
     """Several processes, none of which knows what failed in the ones before."""
     for n in range(4):
@@ -114,7 +125,16 @@ def cut_story(story: Story, backend: Backend) -> None:
     story.write(ledger, 1)
 
 
-STORIES = [entries_story, torn_story, capsules_story, facts_story, artifacts_story, many_lives_story, cut_story]
+STORIES = [
+    entries_story,
+    torn_story,
+    capsules_story,
+    facts_story,
+    artifacts_story,
+    retried_story,
+    many_lives_story,
+    cut_story,
+]
 each_story = pytest.mark.parametrize("tell", STORIES, ids=lambda tell: tell.__name__)
 
 
