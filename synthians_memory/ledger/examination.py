@@ -124,11 +124,10 @@ def _place(log: Log, line: Line) -> str:
 def _torn(log: Log, line: Line) -> Finding:
     run = run_id_in(line.data)
     what = f", of the run {run}," if run else ""
-    return Finding(
-        "ledger_torn",
-        f"{_place(log, line)}{what} is torn: {len(line.data)} bytes of an entry that was never written to its end",
-        log.path,
-    )
+    entry, _ = inspect_line(line.data)
+    size = f"{len(line.data)} bytes"
+    state = "lacks its line break" if entry else f"is torn: {size} of an entry that was never written to its end"
+    return Finding("ledger_torn", f"{_place(log, line)}{what} {state}", log.path)
 
 
 def _damaged(log: Log, line: Line, reason: str) -> Finding:

@@ -110,7 +110,7 @@ class Log:
         """The end to append to, in a file that is there, durable, and whole; the lock is held until after the append.
 
         What is torn, which was never acknowledged, is copied beside the log, durably; then the log is put in place
-        anew without it. Reads no more than the last lines unless there is something torn.
+        anew without it. A last line that lacks nothing but its line break is an entry like any other. Reads no more than the last lines unless there is something torn.
 
         Returns:
             The tail, and the path of what was set aside, or None.
@@ -120,9 +120,14 @@ class Log:
             DiskError: it cannot be read or put in place.
         """
         size = self.size()
-        end, line = self._last_entry_line(size)
-        tail = Tail(end, self._read_entry(line) if end else None)
-        return tail, self._renew(end, size) if size > end or not size else None
+        tail = self.tail(size)
+        rest = self._backend.read(self._path, tail.end, size - tail.end) if size > tail.end else b""
+        if rest:
+            entry, _ = inspect_line(rest)
+            if entry is not None and entry.hash_prev == tail.hash_self:
+                # Only its line break is missing, which the next append writes with it.
+                return Tail(size + 1, entry), None
+        return tail, self._renew(tail.end, rest or b"") if rest or not size else None
 
     def append(self, tail: Tail, entry: Entry) -> None:
         """Put `entry` behind `tail`, durably; the lock is held since `settle` gave it.
@@ -217,13 +222,12 @@ class Log:
             )
         return entry
 
-    def _renew(self, end: int, size: int) -> str | None:
+    def _renew(self, end: int, torn: bytes) -> str | None:
         """Put the log in place anew with its first `end` bytes, and a mark that the next append writes over.
 
         The mark goes only once the name of the file is durable: while it is there, nothing is ever appended to a
         file that a power cut could take away.
         """
-        torn = self._backend.read(self._path, end, size - end) or b""
         kept = None
         if torn not in (b"", _MARK):
             kept = free_name(self._backend, lambda micros: set_aside_path(self._path, from_micros(micros)), self._clock)

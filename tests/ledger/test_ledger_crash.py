@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +21,7 @@ from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.faults import MUTATING, READING, Fault, FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.power_cut import Policy
-from synthians_memory.testing.sweep import count_calls, for_each_crash, for_each_fault
+from synthians_memory.testing.sweep import ERRNOS, count_calls, for_each_crash, for_each_fault
 
 HARMLESS = {"ledger_torn", "ledger_set_aside", "ledger_cut_unrecorded", "scratch", "capsule_orphan"}
 
@@ -199,7 +200,10 @@ def test_the_power_may_go_at_any_call(tell: Callable[[Story, Backend], None]) ->
 
 
 @each_story
-def test_any_call_may_fail(tell: Callable[[Story, Backend], None]) -> None:
+@pytest.mark.parametrize(
+    "errnos", [(errno.EIO, errno.ENOSPC), pytest.param(ERRNOS, marks=pytest.mark.long)], ids=["few", "all"]
+)
+def test_any_call_may_fail(errnos: tuple[int, ...], tell: Callable[[Story, Backend], None]) -> None:
     # A folder whose name a disk has lost for good, and which answers again without a restart, is beyond repair here.
     sweep = Sweep(tell, made=True)
 
@@ -207,7 +211,7 @@ def test_any_call_may_fail(tell: Callable[[Story, Backend], None]) -> None:
         sweep.verify(backend)
 
     verbs = MUTATING | (READING - {"free_bytes"})
-    assert for_each_fault(sweep.scenario, verify, disk=sweep.disk, verbs=verbs) > 100
+    assert for_each_fault(sweep.scenario, verify, disk=sweep.disk, errnos=errnos, verbs=verbs) > 100
 
 
 def test_what_was_lost_by_a_failed_sync_is_not_trusted_to_a_later_one() -> None:

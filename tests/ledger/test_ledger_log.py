@@ -282,6 +282,17 @@ def test_a_torn_line_is_set_aside_and_never_glued_to_the_next(torn: bytes, ledge
     assert (note.code, note.path) == ("ledger_set_aside", kept)
 
 
+def test_an_entry_that_lacks_only_its_line_break_stays_one(ledger: Ledger, folder: Path) -> None:
+    data = three_entries(ledger, folder)
+    (folder / "log.jsonl").write_bytes(data[:-1])
+    (found,) = ledger.check()
+    assert (found.code, "lacks its line break" in found.message) == ("ledger_torn", True)
+    ledger.write_log({"task": "behind it"})
+    assert (folder / "log.jsonl").read_bytes().startswith(data)
+    assert ledger.set_aside == ()
+    assert ledger.check() == []
+
+
 def test_torn_lines_are_kept_apart(ledger: Ledger, folder: Path) -> None:
     for torn in (b"one", b"two"):
         ledger.write_log({})
