@@ -17,7 +17,10 @@ from ledgers import NOON, chain_holds, lines_of, opened
 
 from synthians_memory.errors import DamagedError, InvalidIdError, InvalidTypeError, InvalidValueError
 from synthians_memory.ledger.entries import MAX_ENTRY_BYTES, inspect_line, new_run_id
+from synthians_memory.ledger.examination import chain_findings
 from synthians_memory.ledger.ledger import Ledger
+from synthians_memory.ledger.log import Log
+from synthians_memory.reports import Finding
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.storage.memory import MemoryBackend
 from synthians_memory.testing.clock import ManualClock
@@ -209,6 +212,22 @@ def test_every_edit_of_a_byte_is_found() -> None:
             unseen.append(edited)
     assert tried > 10_000
     assert unseen == []
+
+
+@pytest.mark.long
+def test_every_other_value_of_every_byte_is_found() -> None:
+    with opened(MemoryBackend()) as ledger:
+        for number in range(3):
+            ledger.write_log({"task": f"t{number}", "é": "ü"})
+        data = b"".join(ledger.chunks())
+    for at in range(len(data)):
+        backend = MemoryBackend()
+        file = backend.create("log.jsonl")
+        file.write(data)
+        for byte in range(256):
+            file.write_at(at, bytes([byte]))
+            found = any(isinstance(one, Finding) for one in chain_findings(Log(backend, "", ManualClock())))
+            assert found == (byte != data[at]), (at, byte)
 
 
 @pytest.mark.parametrize(
