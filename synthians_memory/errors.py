@@ -13,6 +13,7 @@ SynthiansMemoryError
 │   ├── WrongLoopError                   from another event loop than the opening one
 │   ├── ForkedStoreError                 in a child forked from the opening process
 │   ├── MissingExtraError                an optional library is not installed
+│   ├── GitFailedError                   git is not there, or does not answer
 │   └── ReadOnlyError                    a write to a store opened, or turned, read-only
 ├── StoreLockedError                     another process holds the store
 ├── NotFiledError                        an issue about a failure could not be filed
@@ -55,6 +56,7 @@ __all__ = [
     "EmbedderMismatchError",
     "EntityNotFoundError",
     "ForkedStoreError",
+    "GitFailedError",
     "InvalidIdError",
     "InvalidTypeError",
     "InvalidValueError",
@@ -164,6 +166,12 @@ class MissingExtraError(UsageError):
     """A library that this feature needs, and the core does not, is not installed or not whole."""
 
     hint_default = 'Install what is optional: pip install "synthians-memory[all]".'
+
+
+class GitFailedError(UsageError):
+    """Git is not there, or does not answer what was asked; nothing was changed."""
+
+    hint_default = "Install git, and work in a directory that git keeps."
 
 
 class ReadOnlyError(UsageError):

@@ -31,12 +31,22 @@ __all__ = [
     "ISSUES",
     "JOURNAL",
     "JOURNAL_RESERVE",
+    "LEDGER",
+    "LEDGER_ARTIFACTS",
+    "LEDGER_FACTS",
+    "LEDGER_LOG",
+    "LEDGER_RUNS",
     "LOCK_FILE",
     "LOGS",
     "MAPPING",
     "MEMORIES",
+    "PART_FOLDERS",
     "QUARANTINE",
     "REPAIR_PLAN",
+    "RUN_CONTEXT",
+    "RUN_INPUTS",
+    "RUN_META",
+    "RUN_OUTPUTS",
     "STATE",
     "STATE_FILES",
     "SUPERBLOCK",
@@ -49,14 +59,17 @@ __all__ = [
     "VECTORS",
     "VECTORS_LOG",
     "Kind",
+    "cut_log_name",
     "entity_path",
     "file_name",
     "id_of_file_name",
     "index_backup_moment",
     "index_backup_path",
+    "is_cut_log",
     "is_scratch",
     "is_set_aside",
     "issue_path",
+    "path_in",
     "quarantine_path",
     "scratch_path",
     "segment_number",
@@ -106,6 +119,19 @@ DECISION_LOG: Final = "decision_log.json"
 ARCHITECTURE_MAP: Final = "architecture_map.json"
 TELEMETRY: Final = "telemetry.json"
 STATE_FILES: Final = (SYSTEM_STATE, DECISION_LOG, ARCHITECTURE_MAP, TELEMETRY)
+LEDGER: Final = "ledger"
+# In ledger/, or in a directory of their own.
+LEDGER_LOG: Final = "log.jsonl"
+LEDGER_FACTS: Final = "state.json"
+LEDGER_ARTIFACTS: Final = "artifacts.json"
+LEDGER_RUNS: Final = "runs"
+# In the folder of one run.
+RUN_CONTEXT: Final = "context.json"
+RUN_META: Final = "meta.json"
+RUN_INPUTS: Final = "inputs"
+RUN_OUTPUTS: Final = "outputs"
+# What may be in a directory before a store is made there: parts that need no store.
+PART_FOLDERS: Final = (LEDGER, "state")
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.
@@ -129,6 +155,7 @@ _PLAIN_NAME: Final = re.compile(
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STAMP: Final = "%Y%m%d_%H%M%S_%f"
 _SET_ASIDE: Final = re.compile(r"(.+)\.damaged-[0-9]{8}_[0-9]{6}_[0-9]{6}")
+_CUT_LOG: Final = re.compile(r"log\.cut-[0-9]{8}_[0-9]{6}_[0-9]{6}\.jsonl")
 _INDEX_BACKUP: Final = re.compile(r"memory_index\.([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
 _SEGMENT: Final = re.compile(r"([0-9]{10,18})\.wal")
 
@@ -273,6 +300,21 @@ def is_set_aside(name: str, original: str) -> bool:
     """Whether `name` is that of a damaged file that was called `original`."""
     match = _SET_ASIDE.fullmatch(name)
     return match is not None and match[1] == original
+
+
+def cut_log_name(moment: datetime) -> str:
+    """Name, in the ledger's folder, of the newer log that a restore at `moment` cut off."""
+    return f"log.cut-{stamp_of(moment)}.jsonl"
+
+
+def is_cut_log(name: str) -> bool:
+    """Whether `name` is one that `cut_log_name` gives."""
+    return _CUT_LOG.fullmatch(name) is not None
+
+
+def path_in(folder: str, name: str) -> str:
+    """Path of `name` in `folder` ("" is the store itself)."""
+    return f"{folder}/{name}" if folder else name
 
 
 def is_scratch(name: str) -> bool:

@@ -56,6 +56,23 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
     "state_damaged": ("damage", "a file of the state cannot be read", "leave it; the next write sets it aside"),
     "state_invalid": ("note", "a file of the state does not fit its schema", "leave it"),
     "state_unchecked": ("note", "no library was there to check the state's schemas", "nothing"),
+    "ledger_damaged": ("damage", "a line of the ledger's log is not what was written", "leave it"),
+    "ledger_chain_broken": ("damage", "an entry of the log does not follow the one before it", "leave it"),
+    "ledger_torn": ("inconsistency", "the last line of the log is torn", "leave it; the next entry sets it aside"),
+    "ledger_set_aside": ("note", "a torn line of the log, never acknowledged, was set aside", "nothing"),
+    "ledger_duplicate": ("inconsistency", "two entries of the log name one run", "leave it"),
+    "ledger_table_damaged": ("damage", "the ledger's facts or artifacts cannot be read", "leave it"),
+    "ledger_cut_unrecorded": ("inconsistency", "no entry tells of a log that a restore cut off", "leave it"),
+    "capsule_missing": ("damage", "the capsule of a recorded run is gone", "leave it"),
+    "capsule_changed": ("damage", "the capsule of a run is not what was written", "leave it"),
+    "capsule_orphan": ("inconsistency", "a capsule belongs to no entry of the log", "leave it"),
+    "fact_stale": ("note", "a promoted fact has expired", "nothing"),
+    "fact_unsupported": ("inconsistency", "a promoted fact names a run that is not in the log", "leave it"),
+    "fact_not_remembered": (
+        "inconsistency",
+        "a promoted fact is not among the memories",
+        "leave it; `ledger doctor --mend` saves it",
+    ),
     "repair_refused": ("damage", "a repair at open would have dropped too much and did nothing", "repair by hand"),
 }
 

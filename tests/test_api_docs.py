@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import synthians_memory
-from synthians_memory import embedding, errors
+from synthians_memory import embedding, errors, ledger
 from synthians_memory.engine.transaction import Transaction
 from synthians_memory.reports import FINDING_CODES
 
@@ -28,7 +28,7 @@ ENTRY = re.compile(
 )
 WHOLE_CLASSES = {
     name: getattr(synthians_memory, name) for name in ("MemoryPersistence", "MemoryVectorIndex", "Embedder")
-} | {"Transaction": Transaction}
+} | {"Transaction": Transaction, "Ledger": ledger.Ledger}
 TABLES = [
     "MemoryEntry",
     "MemoryAssembly",
@@ -159,6 +159,13 @@ def test_every_embedder_is_documented() -> None:
     assert set(documented) == set(embedding.__all__)
     for name, entry in documented.items():
         assert parameters(entry.call or "") == actual_parameters(getattr(embedding, name))
+
+
+def test_every_name_of_the_ledger_is_documented() -> None:
+    documented = entries("synthians_memory.ledger")
+    assert set(documented) == {*ledger.__all__} - {"Ledger"}
+    for name, entry in documented.items():
+        assert parameters(entry.call or "") == actual_parameters(getattr(ledger, name)), name
 
 
 def test_the_testing_names_are_there() -> None:

@@ -11,14 +11,14 @@ from types import ModuleType
 import pytest
 
 import synthians_memory
-from synthians_memory import embedding, state
+from synthians_memory import embedding, ledger, state
 
 # Libraries that a program without a terminal, a server or an embedder should not have to load.
 NOT_NEEDED = {
     "apscheduler", "grpc", "jsonschema", "pydantic", "pytest", "requests", "rich", "safetensors", "sentence_transformers",
     "tokenizers", "torch", "typer", "watchfiles", "wordllama", "yaml",
 }  # fmt: skip
-PACKAGES = [synthians_memory, embedding, state]
+PACKAGES = [synthians_memory, embedding, ledger, state]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.__name__)

@@ -32,6 +32,7 @@ from synthians_memory.engine.superblock import Superblock
 from synthians_memory.engine.vector_log import VectorChange, encode_group, log_header
 from synthians_memory.engine.view import Position
 from synthians_memory.layout import Kind
+from synthians_memory.ledger import Ledger
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.storage.framing import Frame, encode_frame, pack_records, scan, unpack_records
 from synthians_memory.storage.memory import Medium, MemoryBackend
@@ -400,3 +401,35 @@ def test_the_note_shown_is_one() -> None:
         "memories/two.json", b"", "its content does not match its content_hash"
     )
     assert backend.read("quarantine/20261120_120000_000000/reason.json") == blocks("json")["note"].encode()
+
+
+# The ledger
+
+
+def test_the_entries_shown_are_a_chain() -> None:
+    shown = blocks("jsonl")["ledger"].encode()
+    backend = MemoryBackend()
+    file = backend.create("log.jsonl")
+    file.write(shown)
+    ledger = Ledger(backend)
+    assert ledger.check() == []
+    before = None
+    for line in shown.splitlines():
+        entry = json.loads(line)
+        claimed = entry.pop("hash_self")
+        hashed = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode("ascii")
+        assert (entry["hash_prev"], hashlib.sha256(hashed).hexdigest()) == (before, claimed)
+        before = claimed
+
+
+def test_the_hash_of_an_entry_can_be_had_with_standard_tools() -> None:
+    (digest,) = re.findall(r"^\$ head -n 1 log.jsonl .* sha256sum\n([0-9a-f]{64})  -$", TEXT, re.MULTILINE)
+    line = blocks("jsonl")["ledger"].splitlines()[0]
+    assert hashlib.sha256(re.sub('"hash_self":"[0-9a-f]*",', "", line).encode()).hexdigest() == digest
+
+
+def test_the_members_shown_are_those_that_the_ledger_sets() -> None:
+    backend = MemoryBackend()
+    ledger = Ledger(backend)
+    run_id = ledger.write_run({}, outputs={"stdout": b""})
+    assert {name for name, _ in table(section("ledger/"))} == ledger.entry(run_id).keys()

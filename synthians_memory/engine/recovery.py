@@ -45,6 +45,7 @@ from synthians_memory.layout import (
     JOURNAL,
     LOCK_FILE,
     MAPPING,
+    PART_FOLDERS,
     REPAIR_PLAN,
     SUPERBLOCK,
     VECTORS,
@@ -240,7 +241,9 @@ def _require_empty(backend: Backend, problem: str) -> None:
     folders = {path.split("/")[0] for path in INITIAL_FOLDERS}
     for name, stat in backend.scan(""):
         known = name == LOCK_FILE or is_scratch(name)
-        if stat.kind == "folder" and name in folders:
+        if stat.kind == "folder" and name in PART_FOLDERS:
+            known = True
+        elif stat.kind == "folder" and name in folders:
             known = not any(_occupied(backend, path) for path in INITIAL_FOLDERS if path.split("/")[0] == name)
         if not known:
             raise NotAStoreError(

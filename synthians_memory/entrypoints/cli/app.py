@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -32,7 +32,8 @@ from synthians_memory.entrypoints.cli import (
     verify_disk,
     watch,
 )
-from synthians_memory.entrypoints.cli.program import Program
+from synthians_memory.entrypoints.cli.ledger import commands as ledger
+from synthians_memory.entrypoints.cli.program import Program, RunningCommand
 from synthians_memory.entrypoints.cli.settings import STORE_VARIABLE
 
 __all__ = ["app", "main"]
@@ -66,8 +67,13 @@ _COMMANDS: Final[_Commands] = (
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
-# Commands below a name of their own: that name, what they are for, the commands.
-_GROUPS: Final[tuple[tuple[str, str, _Commands], ...]] = (("state", state.HELP, state.COMMANDS),)
+# Commands with a name of two words: the first, what they are for, and the commands behind it.
+_GROUPS: Final[tuple[tuple[str, str, _Commands], ...]] = (
+    ("state", state.HELP, state.COMMANDS),
+    ("ledger", ledger.HELP, ledger.COMMANDS),
+)
+# What runs another program: options behind that program's name are its own.
+_RUNNING: Final = ("ledger run",)
 # What people type before they have read what the commands are called.
 _ALIASES: Final = {
     **dict.fromkeys(("add", "note", "save"), "remember"),
@@ -117,16 +123,19 @@ def _root(
     """
 
 
-def _add(parent: typer.Typer, commands: _Commands) -> None:
+def _add(to: typer.Typer, commands: _Commands, before: str = "") -> None:
     for name, function, written in commands:
-        parent.command(name, epilog=_examples(written))(function)
+        settings: dict[str, Any] = {"epilog": _examples(written)}
+        if before + name in _RUNNING:
+            settings |= {"cls": RunningCommand, "context_settings": {"allow_interspersed_args": False}}
+        to.command(name, **settings)(function)
 
 
 _add(app, _COMMANDS)
 for _name, _help, _commands in _GROUPS:
-    _group = typer.Typer(name=_name, help=_help, rich_markup_mode=None)
-    _add(_group, _commands)
-    app.add_typer(_group)
+    _group = typer.Typer(rich_markup_mode=None, help=_help, epilog=_examples(_commands[0][2]))
+    _add(_group, _commands, f"{_name} ")
+    app.add_typer(_group, name=_name)
 
 
 def main() -> None:

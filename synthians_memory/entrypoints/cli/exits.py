@@ -15,6 +15,7 @@ from synthians_memory.errors import (
     DiskError,
     EmbedderMismatchError,
     EntityNotFoundError,
+    GitFailedError,
     InvalidTypeError,
     InvalidValueError,
     NotAStoreError,
@@ -44,6 +45,9 @@ class ExitCode(IntEnum):
     DISK = 6
     MENDED = 7
     TIMED_OUT = 124  # as the program timeout ends
+    NOT_RECORDED = 125  # with the next two, as programs that run others end
+    CANNOT_EXECUTE = 126
+    NO_COMMAND = 127
     INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
     BROKEN_PIPE = 141  # likewise of SIGPIPE
 
@@ -99,6 +103,7 @@ _TABLE: Final = (
     _Row(BatchTooLargeError, ExitCode.USAGE, "Give a smaller --chunk, or raise SYNTHIANS_MEMORY_MAX_BATCH_BYTES."),
     _Row(InvalidValueError, ExitCode.USAGE, "Correct it, and run the command again."),
     _Row(InvalidTypeError, ExitCode.USAGE, "Correct it, and run the command again."),
+    _Row(GitFailedError, ExitCode.USAGE),
     _Row(UsageError, ExitCode.USAGE, "See --help."),
     _Row(OverloadedError, ExitCode.DISK, "Look with `stats` why files cannot be written, then try again."),
     _Row(

@@ -14,13 +14,13 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, ClassVar, Final, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from synthians_memory.entrypoints.cli.exits import ExitCode, answer_to
 from synthians_memory.entrypoints.cli.output import flush_output, tell
 from synthians_memory.errors import DiskError, SynthiansMemoryError, disk_error
 
-__all__ = ["Program", "fail", "run"]
+__all__ = ["Program", "RunningCommand", "fail", "run"]
 
 # The root of typer's errors of usage has no public name in all of its versions.
 _UsageError: Final = cast("type[Any]", typer.BadParameter.__base__)
@@ -59,6 +59,18 @@ class Program(TyperGroup):
         if unwritten is not None and code != ExitCode.BROKEN_PIPE:
             code = fail(disk_error(unwritten, "write", "standard output"))
         return code
+
+
+class RunningCommand(TyperCommand):
+    """A command that runs another program, and passes on its exit code: misuse has one that tells them apart."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Read its arguments. Ends with NOT_RECORDED where they are wrong."""
+        try:
+            return super().make_context(*args, **extra)
+        except _UsageError as error:
+            _misused(error)
+            raise typer.Exit(ExitCode.NOT_RECORDED) from error
 
 
 def fail(error: SynthiansMemoryError) -> ExitCode:
