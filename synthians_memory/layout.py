@@ -27,6 +27,8 @@ __all__ = [
     "LOCK_FILE",
     "MAPPING",
     "MEMORIES",
+    "MOVED",
+    "NOT_IMPORTED",
     "QUARANTINE",
     "REPAIR_PLAN",
     "SUPERBLOCK",
@@ -77,6 +79,10 @@ INDEX_BACKUPS: Final = "backups/index"
 QUARANTINE: Final = "quarantine"
 JOURNAL_RESERVE: Final = "journal/reserve"
 REPAIR_PLAN: Final = "quarantine/repair_plan.json"
+# What an import from elsewhere could not store, each in a folder of its own.
+NOT_IMPORTED: Final = "quarantine/not_imported"
+# The plan of a move, and afterwards what tells where the store is now.
+MOVED: Final = "moved.json"
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.
