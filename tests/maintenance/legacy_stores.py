@@ -98,7 +98,12 @@ def older_layout(root: Path) -> Path:
         memory_id = f"mem_{number}"
         entry = {"id": memory_id, "content": f"older {number}", "embedding": vector(float(number + 1)), "metadata": {}}
         write(root, f"{memory_id}.json", entry)
-        index[memory_id] = {"path": f"{memory_id}.json", "timestamp": EPOCH, "quickrecal": 0.5 + number / 8, "type": "memory"}
+        index[memory_id] = {
+            "path": f"{memory_id}.json",
+            "timestamp": EPOCH,
+            "quickrecal": 0.5 + number / 8,
+            "type": "memory",
+        }
     group = {
         "assembly_id": "asm_1",
         "name": "older",

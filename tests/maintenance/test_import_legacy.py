@@ -53,12 +53,15 @@ async def test_every_field_of_the_later_layout_has_its_place(tmp_path: Path) -> 
     one, group = memories["mem:one"], assemblies["asm:0f"]
     assert list(memories) == ["mem:one", "mem:two", "unindexed"]
     assert (one.content, one.created_at, one.quickrecal_score, one.access_count) == ("what mem:one says", BORN, 0.75, 3)
-    assert one.embedding is not None and one.embedding.tolist() == vector(1.0, 0.5)
-    assert one.hyperbolic_embedding is not None and one.hyperbolic_embedding.tolist() == [0.125, 0.25]
+    assert one.embedding is not None
+    assert one.embedding.tolist() == vector(1.0, 0.5)
+    assert one.hyperbolic_embedding is not None
+    assert one.hyperbolic_embedding.tolist() == [0.125, 0.25]
     assert one.quickrecal_updated == datetime(2025, 3, 16, 8, 12, 35, 789012, tzinfo=UTC)
     assert one.last_access_time == datetime(2025, 3, 17, 9, tzinfo=UTC)
     assert one.metadata == {"source": "chat", "emotion": {"joy": 0.25}}
-    assert group.members == ("mem:one", "mem:two") and group.merged_from == ("asm:old",)
+    assert group.members == ("mem:one", "mem:two")
+    assert group.merged_from == ("asm:old",)
     assert (group.keywords, group.tags, group.topics) == (("tea",), ("kitchen", "morning"), ())
     assert group.composite_embedding.tolist() == vector(0.25, 0.25)
     times = (group.created_at, group.last_access_time, group.last_activation, group.vector_index_updated_at)
@@ -124,7 +127,9 @@ async def test_a_dry_run_changes_nothing_and_says_the_same(tmp_path: Path) -> No
 def strange(root: Path) -> Path:
     """Entities with all that such files may hold, and more that the issue of a bad day may leave."""
     source = later_layout(root)
-    write(source, "memories/nan.json", memory("nan", quickrecal_score=float("nan"), metadata={"a": [float("inf"), HUGE]}))
+    write(
+        source, "memories/nan.json", memory("nan", quickrecal_score=float("nan"), metadata={"a": [float("inf"), HUGE]})
+    )
     write(source, "memories/lone.json", memory("lone", content=f"x{LONE}y", metadata={LONE: {"k": LONE}}))
     write(source, "memories/no-vector.json", memory("no-vector", embedding=None))
     write(source, "memories/short.json", memory("short", embedding=[1.0, 2.0]))
@@ -149,9 +154,11 @@ async def test_strange_values_are_stored_in_a_visible_form(tmp_path: Path) -> No
     assert problems(report) == {}
     memories, _ = await contents(tmp_path / "store")
     nan, lone, odd = memories["nan"], memories["lone"], memories["odd"]
-    assert nan.quickrecal_score == 0.5 and originals(nan)["quickrecal_score"] == "NaN"
+    assert nan.quickrecal_score == 0.5
+    assert originals(nan)["quickrecal_score"] == "NaN"
     assert nan.metadata["a"] == ["Infinity", str(HUGE)]
-    assert lone.content == "x\N{REPLACEMENT CHARACTER}y" and json.loads(originals(lone)["content"]) == f"x{LONE}y"
+    assert lone.content == "x\N{REPLACEMENT CHARACTER}y"
+    assert json.loads(originals(lone)["content"]) == f"x{LONE}y"
     assert lone.metadata["\N{REPLACEMENT CHARACTER}"] == {"k": "\N{REPLACEMENT CHARACTER}"}
     assert {"metadata.\\ud800 (key)", "metadata.\\ud800.k"} <= originals(lone).keys()
     assert (odd.access_count, odd.quickrecal_score, odd.tags) == (0, 1.0, ())
@@ -162,8 +169,13 @@ async def test_strange_values_are_stored_in_a_visible_form(tmp_path: Path) -> No
     assert json.loads(originals(memories["twice"])["(repeated keys)"]) == [["content", "a"]]
     assert originals(memories["huge"])["metadata.n"] == '"' + "9" * 5000 + '"'
     assert json.loads(next(iter(originals(memories["deep"]).values())))
-    assert memories["nameless"].content == "no id" and originals(memories["5"]) == {"id": "5"}
-    assert {note.path for note in report.notes} >= {"memories/wide.json", "memories/nameless.json", "memories/zero.json"}
+    assert memories["nameless"].content == "no id"
+    assert originals(memories["5"]) == {"id": "5"}
+    assert {note.path for note in report.notes} >= {
+        "memories/wide.json",
+        "memories/nameless.json",
+        "memories/zero.json",
+    }
 
 
 async def test_vectors_that_cannot_be_compared_are_kept_as_text(tmp_path: Path) -> None:
@@ -172,9 +184,11 @@ async def test_vectors_that_cannot_be_compared_are_kept_as_text(tmp_path: Path) 
     for name, text in {"short": "[1.0,2.0]", "nan-vector": "[NaN,0.0,0.0,0.0]", "zero": "[0.0,0.0,0.0,0.0]"}.items():
         assert memories[name].embedding is None
         assert originals(memories[name])["embedding"] == text
-    assert memories["no-vector"].embedding is None and "legacy_import" not in memories["no-vector"].metadata
+    assert memories["no-vector"].embedding is None
+    assert "legacy_import" not in memories["no-vector"].metadata
     wide = memories["wide"].embedding
-    assert wide is not None and wide[0] == np.float32(0.1)
+    assert wide is not None
+    assert wide[0] == np.float32(0.1)
 
 
 async def test_the_usual_dimension_wins_and_not_the_first(tmp_path: Path) -> None:
@@ -182,7 +196,8 @@ async def test_the_usual_dimension_wins_and_not_the_first(tmp_path: Path) -> Non
     write(source, "memories/aaa.json", memory("aaa", embedding=[1.0]))
     await imported(tmp_path / "store", source)
     memories, _ = await contents(tmp_path / "store")
-    assert memories["aaa"].embedding is None and memories["mem:one"].embedding is not None
+    assert memories["aaa"].embedding is None
+    assert memories["mem:one"].embedding is not None
 
 
 async def test_an_embedder_gives_vectors_to_those_without_a_usable_one(tmp_path: Path) -> None:
@@ -192,7 +207,9 @@ async def test_an_embedder_gives_vectors_to_those_without_a_usable_one(tmp_path:
     async with MemoryPersistence(tmp_path / "store", embedder=embedder) as store:
         await import_legacy(store, source, embedder=embedder)
         entry = await store.load_memory("aaa")
-    assert entry is not None and entry.embedding is not None and entry.embedding.tolist() == [1.0] * 4
+    assert entry is not None
+    assert entry.embedding is not None
+    assert entry.embedding.tolist() == [1.0] * 4
     assert originals(entry)["embedding"] == "[1.0]"
 
 
@@ -223,9 +240,11 @@ async def test_whatever_is_no_entity_is_reported_and_kept(tmp_path: Path) -> Non
     for path, data in broken.items():
         write(source, path, data)
     report = await imported(tmp_path / "store", source)
-    assert report.imported == 4 and problems(report).keys() == broken.keys()
+    assert report.imported == 4
+    assert problems(report).keys() == broken.keys()
     for problem in report.not_imported:
-        assert problem.kept is not None and problem.reason
+        assert problem.kept is not None
+        assert problem.reason
         folder = tmp_path / "store" / problem.kept
         assert (folder / "original").read_bytes() == broken[problem.path]
         assert json.loads((folder / "reason.json").read_bytes())["path"] == problem.path
@@ -258,10 +277,8 @@ async def test_nothing_is_followed_opened_or_waited_for(tmp_path: Path) -> None:
 async def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     source = later_layout(tmp_path / "old")
     name = os.fsencode(source / "memories") + b"/caf\xe9.json"
-    with open(name, "wb") as file:
-        file.write(json.dumps({"content": "coffee"}).encode())
-    with open(os.fsencode(source) + b"/b\xff.bin", "wb") as file:
-        file.write(b"\xff")
+    Path(os.fsdecode(name)).write_bytes(json.dumps({"content": "coffee"}).encode())
+    Path(os.fsdecode(os.fsencode(source) + b"/b\xff.bin")).write_bytes(b"\xff")
     report = await imported(tmp_path / "store", source)
     assert problems(report) == {"b\\udcff.bin": "no_entity"}
     memories, _ = await contents(tmp_path / "store")
@@ -333,7 +350,8 @@ async def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, kind: str
     with pytest.raises(NotAStoreError if kind != "missing" else OSError):
         await imported(tmp_path / "store", source)
     memories, assemblies = await contents(tmp_path / "store")
-    assert not memories and not assemblies
+    assert not memories
+    assert not assemblies
 
 
 async def test_a_store_of_this_library_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from synthians_memory.entrypoints.cli import (
     export,
     get,
     import_,
+    import_legacy,
     init,
     list_,
     recall,
@@ -43,6 +44,7 @@ _EXAMPLES: Final = (
 _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("init", init.init, init.EXAMPLES),
     ("import", import_.import_file, import_.EXAMPLES),
+    ("import-legacy", import_legacy.import_legacy, import_legacy.EXAMPLES),
     ("export", export.export, export.EXAMPLES),
     ("get", get.get, get.EXAMPLES),
     ("list", list_.list_entities, list_.EXAMPLES),
