@@ -276,9 +276,8 @@ async def test_nothing_is_followed_opened_or_waited_for(tmp_path: Path) -> None:
 
 async def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     source = later_layout(tmp_path / "old")
-    name = os.fsencode(source / "memories") + b"/caf\xe9.json"
-    Path(os.fsdecode(name)).write_bytes(json.dumps({"content": "coffee"}).encode())
-    Path(os.fsdecode(os.fsencode(source) + b"/b\xff.bin")).write_bytes(b"\xff")
+    write(source, os.fsdecode(b"memories/caf\xe9.json"), {"content": "coffee"})
+    write(source, os.fsdecode(b"b\xff.bin"), b"\xff")
     report = await imported(tmp_path / "store", source)
     assert problems(report) == {"b\\udcff.bin": "no_entity"}
     memories, _ = await contents(tmp_path / "store")
