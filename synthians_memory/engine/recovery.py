@@ -248,7 +248,8 @@ def _require_empty(backend: Backend, problem: str) -> None:
             raise NotAStoreError(
                 f"{backend.location} is not empty and holds no store ({problem}; {name} is there)",
                 path=name,
-                hint="Give the path of a store or of an empty directory; nothing was changed.",
+                hint="Give the path of a store or of an empty directory; nothing was changed. "
+                f"`migrate` gives a store of before {SUPERBLOCK} one.",
             )
 
 

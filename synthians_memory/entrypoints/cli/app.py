@@ -22,6 +22,7 @@ from synthians_memory.entrypoints.cli import (
     import_legacy,
     init,
     list_,
+    migrate,
     move,
     recall,
     remember,
@@ -59,6 +60,7 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("adopt", adopt.adopt, adopt.EXAMPLES),
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
     ("move", move.move, move.EXAMPLES),
+    ("migrate", migrate.migrate, migrate.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
 # What people type before they have read what the commands are called.
