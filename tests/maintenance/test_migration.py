@@ -82,6 +82,8 @@ async def test_a_store_without_a_superblock_becomes_one_of_today(tmp_path: Path)
         assert upper.embedding is not None
         assert upper.embedding.tolist() == vector(1.0, 1.0)
         assert upper.created_at.isoformat() == CREATED + "+00:00"
+        assert upper.updated_at is not None
+        assert upper.updated_at.isoformat() == UPDATED + "+00:00"
         group = await store.load_assembly("assembly_001")
         assert isinstance(group, MemoryAssembly)
         assert group.members == ("550e8400", "third")
