@@ -19,6 +19,7 @@ from synthians_memory.hashing import hasher_of
 from synthians_memory.maintenance.legacy.conversion import Converted, convert_assembly, convert_memory
 from synthians_memory.maintenance.legacy.conveying import Conveyor, Failure, Item, convey
 from synthians_memory.maintenance.legacy.fitting import VectorSpace
+from synthians_memory.maintenance.legacy.kept import Pieces
 from synthians_memory.maintenance.legacy.reading import json_text
 from synthians_memory.maintenance.legacy.report import LegacyReport, NotImported
 from synthians_memory.maintenance.legacy.survey import Candidate, Survey, look_at, member_ids, pieces_of, read_object
@@ -85,6 +86,10 @@ def conveyor_of(store: Store, source: Backend, options: ImportOptions, *, dry_ru
     return conveyor
 
 
+def _alone(text: bytes) -> Pieces:
+    return lambda: iter([text])
+
+
 class _Reader:
     """Reads the files of a survey, one after the other, as what is to be stored."""
 
@@ -108,7 +113,7 @@ class _Reader:
         for double in self._survey.doubles:
             yield from self._compared(double)
 
-    def _pieces(self, path: str) -> Callable[[], Iterator[bytes]]:
+    def _pieces(self, path: str) -> Pieces:
         return lambda: pieces_of(self._source, path)
 
     def _item(self, candidate: Candidate) -> Item | Failure:
@@ -141,7 +146,7 @@ class _Reader:
             path = f"{candidate.path}: memories[{number}]"
             standby = candidate.standby
             converted = convert_memory({"id": memory_id, **member}, standby, self._space)
-            yield Item(path, converted, lambda text=text: iter([text]))  # type: ignore[misc]
+            yield Item(path, converted, _alone(text))
 
     def _is_stored(self, assembly: Candidate, member: dict[str, Any]) -> bool:
         """Whether a whole member is among the memories as it stands in the assembly."""
