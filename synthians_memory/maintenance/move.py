@@ -14,7 +14,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Final, Literal
 
 import orjson
@@ -159,20 +161,26 @@ def move_store(
         raise StoreFormatError(f"{target} lies on a network file system ({kind})", path=target)
     if not os.path.isdir(source):
         raise NotAStoreError(f"{source} holds no store", path=source)
-    opened: list[Backend] = []
-    try:
-        opened.append(LocalBackend(os.path.dirname(source)))
-        old = Place(opened[0], os.path.basename(source))
-        above = os.path.dirname(target)
-        while dry_run and not os.path.isdir(above):
-            above = os.path.dirname(above)
-        opened.append(LocalBackend(above, create=not dry_run))
-        new = Place(opened[1], os.path.basename(target))
-        move = StoreMove(old, new, clock or SystemClock(), progress=progress, to=target)
+    ready = partial(_move, source, target, clock or SystemClock(), progress)
+    if dry_run or not os.path.isdir(os.path.dirname(target)):
+        # What is refused is refused before a directory is made.
+        report = ready(dry_run=True)
+        if dry_run:
+            return report
+    return ready(dry_run=False)
+
+
+def _move(source: str, target: str, clock: Clock, progress: Progress | None, *, dry_run: bool) -> MoveReport:
+    above = os.path.dirname(target)
+    while dry_run and not os.path.isdir(above):
+        above = os.path.dirname(above)
+    with ExitStack() as opened:
+        old, new = LocalBackend(os.path.dirname(source)), LocalBackend(above, create=not dry_run)
+        opened.callback(old.close)
+        opened.callback(new.close)
+        places = Place(old, os.path.basename(source)), Place(new, os.path.basename(target))
+        move = StoreMove(*places, clock, progress=progress, to=target)
         return move.dry_run() if dry_run else move.run()
-    finally:
-        for backend in opened:
-            backend.close()
 
 
 def _require_apart(source: str, target: str) -> None:

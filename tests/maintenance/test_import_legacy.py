@@ -358,3 +358,17 @@ async def test_a_store_of_this_library_is_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(InvalidValueError, match="store of this library"):
         await imported(tmp_path / "store", tmp_path / "ours")
+
+
+async def test_a_store_in_the_source_is_refused(tmp_path: Path) -> None:
+    source = later_layout(tmp_path / "old")
+    with pytest.raises(InvalidValueError, match="stays as it is"):
+        await imported(source / "store", source)
+
+
+async def test_an_entity_larger_than_a_batch_is_told(tmp_path: Path) -> None:
+    source = later_layout(tmp_path / "old")
+    write(source, "memories/large.json", memory("large", content="x" * 5000))
+    async with MemoryPersistence(tmp_path / "store", max_batch_bytes=12_000) as store:
+        report = await import_legacy(store, source)
+    assert (report.imported, problems(report)) == (4, {"memories/large.json": "too_large"})

@@ -154,8 +154,8 @@ async def test_no_store_and_a_locked_store(tmp_path: Path) -> None:
             move_store(tmp_path / missing, tmp_path / "new")
     async with MemoryPersistence(tmp_path / "old"):
         with pytest.raises(StoreLockedError):
-            move_store(tmp_path / "old", tmp_path / "new")
-    assert not (tmp_path / "new").exists()
+            move_store(tmp_path / "old", tmp_path / "above" / "new")
+    assert not (tmp_path / "above").exists()
 
 
 async def test_a_reader_beside_goes_on_until_it_looks_for_news(tmp_path: Path) -> None:

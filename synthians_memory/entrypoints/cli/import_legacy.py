@@ -25,6 +25,7 @@ from synthians_memory.entrypoints.cli.stores import Place
 from synthians_memory.facade import MemoryPersistence
 from synthians_memory.maintenance.legacy.report import LegacyReport
 from synthians_memory.maintenance.legacy.synthians import import_legacy as import_directory
+from synthians_memory.maintenance.legacy.synthians import require_outside
 
 __all__ = ["EXAMPLES", "import_legacy"]
 
@@ -46,7 +47,9 @@ def import_legacy(
     What is there with equal content is skipped, so that the same command goes on after an interruption. The store is
     made where there is none. --embedder implies --embed.
     """
+    place = Place.of(context)
     require_input(directory)
+    require_outside(place.path, directory)
 
     async def importing(
         store: MemoryPersistence, with_embedder: Embedder | None, move: Callable[[LegacyReport], None]
@@ -61,4 +64,4 @@ def import_legacy(
         )
 
     job = ForeignImport(importing, embed, embedder, dry_run)
-    return run(import_into(Place.of(context), job, Output.wanted(as_json)))
+    return run(import_into(place, job, Output.wanted(as_json)))

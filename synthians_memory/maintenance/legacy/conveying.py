@@ -57,6 +57,7 @@ class Conveyor:
     Attributes:
         skipped: entities of the source that are there twice, with equal content.
         ignored: files that hold nothing of their own.
+        dry_run: whether nothing is to be changed.
     """
 
     def __init__(
@@ -66,9 +67,11 @@ class Conveyor:
         self.ignored: list[str] = []
         self._chunks = ChunkImporter(store, options)
         self._most = options.chunk
+        # Two such fit into a batch, whatever is added to each.
+        self._bound = store.state.config.max_batch_bytes // 3
         self._things = things
         self._kept = KeptBeside(store.state.backend, store.state.clock, source)
-        self._dry_run = dry_run
+        self.dry_run = dry_run
         self._items: list[Item] = []
         self._failures: list[Failure] = []
         self._chunk: Chunk | None = None
@@ -93,7 +96,7 @@ class Conveyor:
             tuple(self._notes),
             self._note_count,
             tuple(self.ignored),
-            self._dry_run,
+            self.dry_run,
         )
 
     def prepare(self) -> bool:
@@ -103,9 +106,14 @@ class Conveyor:
             if isinstance(thing, Failure):
                 self._failures.append(thing)
                 continue
+            length = len(thing.converted.line())
+            if length > self._bound:
+                reason = f"it has {length} bytes, and a third of that which a batch may have is {self._bound}; raise max_batch_bytes"
+                self._failures.append(Failure(NotImported(thing.path, "too_large", reason), thing.pieces))
+                continue
             self._items.append(thing)
-            size += len(thing.converted.line())
-            if size >= _MOST_BYTES:
+            size += length
+            if size >= min(_MOST_BYTES, self._bound):
                 break
         self._chunks.begin()
         self._chunk = self._chunks.prepare(self._lines())
@@ -121,7 +129,7 @@ class Conveyor:
             DiskError: the disk refuses; the same import goes on from here.
         """
         chunk = self._chunk or Chunk([], 0, 0, [])
-        if not self._dry_run:
+        if not self.dry_run:
             try:
                 self._chunks.commit(chunk)
             except ConflictError:
@@ -137,7 +145,7 @@ class Conveyor:
     def _set_aside(self, failure: Failure) -> NotImported:
         found, pieces = failure.problem, failure.pieces
         shown, reason = printable(found.path), found.reason
-        if self._dry_run:
+        if self.dry_run:
             return NotImported(shown, found.code, reason)
         try:
             digest = digest_of(found.path, pieces)
@@ -166,7 +174,7 @@ async def convey(
     prepare = session.in_embedding_thread if embeds else session.in_thread
     while await prepare(conveyor.prepare):
         # A store that is open read-only has no writer, and a dry run needs none.
-        await (session.in_thread if conveyor.report.dry_run else session.in_writer)(conveyor.store)
+        await (session.in_thread if conveyor.dry_run else session.in_writer)(conveyor.store)
         if progress is not None:
             progress(conveyor.report)
     return conveyor.report

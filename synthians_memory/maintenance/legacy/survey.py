@@ -177,7 +177,10 @@ class _Surveyor:
             return
         kind = kind_of(found, _FOLDERS.get(path.rpartition("/")[0].rpartition("/")[2], ""))
         if kind is not None:
-            self._take_entity(path, name, stat, kind, found)
+            try:
+                self._take_entity(path, name, stat, kind, found)
+            except RecursionError:
+                self._problem(path, "undecodable", "it is nested too deeply")
         elif _is_derived(path, name):
             self.survey.ignored.append(printable(path))
         else:

@@ -19,14 +19,14 @@ from synthians_memory.hashing import hasher_of
 from synthians_memory.maintenance.legacy.conversion import Converted, convert_assembly, convert_memory
 from synthians_memory.maintenance.legacy.conveying import Conveyor, Failure, Item, convey
 from synthians_memory.maintenance.legacy.fitting import VectorSpace
-from synthians_memory.maintenance.legacy.kept import Pieces
+from synthians_memory.maintenance.legacy.kept import Pieces, printable
 from synthians_memory.maintenance.legacy.reading import json_text
 from synthians_memory.maintenance.legacy.report import LegacyReport, NotImported
 from synthians_memory.maintenance.legacy.survey import Candidate, Survey, look_at, member_ids, pieces_of, read_object
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
 
-__all__ = ["conveyor_of", "import_legacy"]
+__all__ = ["conveyor_of", "import_legacy", "require_outside"]
 
 # What is kept beside the store with its bytes: of the rest there are none, or they cannot be read.
 _WITH_BYTES: Final = frozenset(("no_entity", "too_large", "undecodable"))
@@ -58,9 +58,10 @@ async def import_legacy(
 
     Raises:
         NotAStoreError: the directory holds nothing of the original code.
-        InvalidValueError: it is a store of this library.
+        InvalidValueError: it is a store of this library, or the store lies in it.
         DiskError: the directory cannot be read, or the store not written.
     """
+    require_outside(store.config.storage_path, directory)
     session = store._opened()  # noqa: SLF001 - the import works in the threads of the store
     options = ImportOptions(chunk, embedder, overwrite, stop_on_error=False)
     source = await session.in_thread(lambda: LocalBackend(directory))
@@ -70,6 +71,16 @@ async def import_legacy(
         return await convey(session, conveyor, embeds=embedder is not None, progress=progress)
     finally:
         source.close()
+
+
+def require_outside(store_path: str | os.PathLike[str], directory: str | os.PathLike[str]) -> None:
+    """Refuse a store that lies in the directory that is to be imported, or is it: InvalidValueError."""
+    store, source = os.path.realpath(store_path), os.path.realpath(directory)
+    if f"{store}/".startswith(f"{source}/"):
+        raise InvalidValueError(
+            f"the store {store} lies in {source}, which is to be imported and stays as it is",
+            hint="Give a store outside of it.",
+        )
 
 
 def conveyor_of(store: Store, source: Backend, options: ImportOptions, *, dry_run: bool = False) -> Conveyor:
@@ -136,17 +147,17 @@ class _Reader:
         """The memories that stand in an assembly only."""
         try:
             found = read_object(self._source, candidate.path)
-        except (InvalidValueError, DiskError):
+            for memory_id, member in member_ids(found):
+                if ("memory", memory_id) not in self._survey.chosen and memory_id not in self._members:
+                    yield self._lone_member(candidate, memory_id, member)
+        except (InvalidValueError, RecursionError, DiskError):
             return  # the assembly itself tells of it
-        for number, (memory_id, member) in enumerate(member_ids(found)):
-            if ("memory", memory_id) in self._survey.chosen or memory_id in self._members:
-                continue
-            text = json_text(member).encode()
-            self._members[memory_id] = hasher_of(text).digest()
-            path = f"{candidate.path}: memories[{number}]"
-            standby = candidate.standby
-            converted = convert_memory({"id": memory_id, **member}, standby, self._space)
-            yield Item(path, converted, _alone(text))
+
+    def _lone_member(self, candidate: Candidate, memory_id: str, member: dict[str, Any]) -> Item:
+        text = json_text(member).encode()
+        converted = convert_memory({"id": memory_id, **member}, candidate.standby, self._space)
+        self._members[memory_id] = hasher_of(text).digest()
+        return Item(f"{candidate.path}: member {printable(memory_id)!r}", converted, _alone(text))
 
     def _is_stored(self, assembly: Candidate, member: dict[str, Any]) -> bool:
         """Whether a whole member is among the memories as it stands in the assembly."""
