@@ -81,10 +81,10 @@ def migrate_store(
     clock: Clock | None = None,
     progress: Progress | None = None,
 ) -> MigrationReport:
-    """Bring the store in a directory up to date, then open, check and repair it; running it again goes on.
+    """Bring the store in a directory up to date, then open and check it; running it again goes on.
 
     A store that is up to date is only looked at. What a migration takes out of the way goes to the store's
-    quarantine; entity files without a hash line are adopted.
+    quarantine; what it cannot read stays as it is, and is named.
 
     Args:
         path: the store; no program may have it open.
@@ -109,11 +109,11 @@ def migrate_store(
         return report
     store = Store.open(LocalBackend(path), config or StoreConfig(), clock)
     try:
-        mended = store.repair(progress)
+        remaining = store.check("full", progress)
         store.close()
     finally:
         store.release()
-    return MigrationReport(report.start, report.end, report.steps, report.notes, mended.remaining)
+    return MigrationReport(report.start, report.end, report.steps, report.notes, tuple(remaining))
 
 
 def migrate(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
@@ -17,6 +20,7 @@ import pytest
 from legacy_stores import footprint
 
 from synthians_memory import MemoryEntry, MemoryPersistence
+from synthians_memory.codec import version_of
 from synthians_memory.errors import (
     DamagedError,
     DiskError,
@@ -241,6 +245,15 @@ async def test_a_disk_without_room_is_refused_at_once(tmp_path: Path) -> None:
     source.close()
     target.close()
     assert footprint(old) == before
+
+
+def test_the_documented_plan_is_one() -> None:
+    text = (Path(__file__).resolve().parent.parent.parent / "docs" / "format.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```json moved\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert version_of(example.encode()) is not None
+    found = json.loads(example)
+    del found["content_hash"]
+    assert asdict(move._Plan(**found)) == found
 
 
 # Cut off at any call
