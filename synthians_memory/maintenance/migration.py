@@ -146,6 +146,9 @@ def migrate(
         for migration in path[:1] if dry_run else path:
             place = Workplace(backend, clock, new_id, facts, notes, dry_run, progress)
             facts = _take(place, migration)
+        if not dry_run:
+            # A process that was killed at its very end may have left the last name in the cache only.
+            backend.sync_folder("")
         return MigrationReport(start, end, tuple(step.what for step in path), tuple(notes), dry_run=dry_run)
     finally:
         if lock is not None:

@@ -287,6 +287,8 @@ class StoreMove:
             raise DamagedViewError(f"{MOVED} is no plan of a move", path=MOVED) from error
         # A disk that forgot the last rename in spite of its sync has the copy still, under its first name.
         if plan.state == "done" and self._new.backend.stat(plan.staging) is None:
+            # Whoever said so may have been killed before its last word was durable.
+            self._old.backend.sync_folder(self._old.name)
             what = f"the store at {self._old.path} was moved to {plan.to}"
             raise StoreMovedError(what, path=MOVED, hint=f"Give --store {plan.to}.")
         if plan.to != self._to:

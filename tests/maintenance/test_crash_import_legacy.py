@@ -19,7 +19,7 @@ from synthians_memory.storage.local import LocalBackend
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.faults import Fault
 from synthians_memory.testing.faulty_backend import FaultyBackend
-from synthians_memory.testing.power_cut import Policy
+from synthians_memory.testing.power_cut import POWER_CUTS, Policy
 from synthians_memory.testing.store_history import observe
 from synthians_memory.testing.store_scenarios import SMALL_STORE
 from synthians_memory.testing.sweep import for_each_crash, for_each_fault
@@ -80,7 +80,10 @@ def test_power_cuts(job: Import, step: int, tmp_path: Path) -> None:
     def look(backend: FaultyBackend, number: int, policy: Policy, seed: int) -> None:
         verify(backend, "lose_all")
 
-    assert for_each_crash(job.run, look, seeds=(0,) if step > 1 else (0, 1), step=step) > 50
+    assert (
+        for_each_crash(job.run, look, policies=("killed", *POWER_CUTS), seeds=(0,) if step > 1 else (0, 1), step=step)
+        > 50
+    )
     assert footprint(tmp_path / "old") == before
 
 

@@ -16,7 +16,7 @@ from synthians_memory.maintenance.legacy.knowledge_graph import graph_conveyor, 
 from synthians_memory.maintenance.legacy.report import LegacyReport
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.faulty_backend import FaultyBackend
-from synthians_memory.testing.power_cut import Policy
+from synthians_memory.testing.power_cut import POWER_CUTS, Policy
 from synthians_memory.testing.store_history import observe
 from synthians_memory.testing.store_scenarios import SMALL_STORE
 from synthians_memory.testing.sweep import for_each_crash
@@ -154,4 +154,4 @@ def test_power_cuts(step: int) -> None:
         assert {key[1] for key in observe(store)} == {"Ada_Lovelace", "Charles"}
         store.release()
 
-    assert for_each_crash(run, look, seeds=(0,), step=step) > 50
+    assert for_each_crash(run, look, policies=("killed", *POWER_CUTS), seeds=(0,), step=step) > 50

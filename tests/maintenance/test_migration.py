@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from legacy_stores import footprint, later_layout, vector, write
 
-from synthians_memory import MemoryAssembly, MemoryPersistence
+from synthians_memory import MemoryAssembly, MemoryEntry, MemoryPersistence
+from synthians_memory.codec import encode
 from synthians_memory.engine.documents import write_document
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.superblock import load_superblock
@@ -31,7 +33,7 @@ from synthians_memory.storage.local import LocalBackend
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.faults import Fault, FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
-from synthians_memory.testing.power_cut import Policy
+from synthians_memory.testing.power_cut import POWER_CUTS, Policy
 from synthians_memory.testing.store_history import observe
 from synthians_memory.testing.store_scenarios import SMALL_STORE
 from synthians_memory.testing.sweep import for_each_crash, for_each_fault
@@ -163,6 +165,9 @@ class Migrated:
     """The migration from 0 to 1 on a disk that fails."""
 
     def __init__(self, root: Path) -> None:
+        # It has its seal already, and only lacks the right name.
+        sealed = encode(MemoryEntry(memory_id="Sealed", content="x", created_at=datetime(2025, 1, 1, tzinfo=UTC)))
+        write(root, "memories/zzz.json", sealed.stamp(0).data)
         self.disk = disk_of(root)
 
     def run(self, backend: FaultyBackend) -> None:
@@ -172,11 +177,11 @@ class Migrated:
         if load_superblock(backend) is None:
             with pytest.raises(NotAStoreError):
                 Store.open(FaultyBackend(backend.disk), SMALL_STORE, ManualClock())
-            self.run(FaultyBackend(backend.disk))
+        self.run(FaultyBackend(backend.disk))
         after = FaultyBackend(backend.disk.crash("lose_all"))
         store = Store.open(after, SMALL_STORE, ManualClock())
         store.repair()
-        assert {key[1] for key in observe(store)} == {"550e8400", "Upper Case", "third", "assembly_001"}
+        assert {key[1] for key in observe(store)} == {"550e8400", "Upper Case", "third", "Sealed", "assembly_001"}
         assert not [finding for finding in store.check("full") if finding.severity != "note"]
         kept = {name for folder, _ in after.scan("quarantine") for name, _ in after.scan(f"quarantine/{folder}")}
         assert {"memory_index.json", "memory_vectors.faiss", "mapping.json"} <= kept
@@ -207,7 +212,7 @@ def test_power_cuts_from_0_to_1(tmp_path: Path, step: int) -> None:
     def look(backend: FaultyBackend, number: int, policy: Policy, seed: int) -> None:
         job.verify(backend)
 
-    assert for_each_crash(job.run, look, disk=job.disk, seeds=(0,), step=step) > 15
+    assert for_each_crash(job.run, look, policies=("killed", *POWER_CUTS), disk=job.disk, seeds=(0,), step=step) > 15
 
 
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.long)])
@@ -351,7 +356,17 @@ async def test_power_cuts_of_a_step(tmp_path: Path, step: int) -> None:
     def look(backend: FaultyBackend, number: int, policy: Policy, seed: int) -> None:
         job.verify(backend)
 
-    assert for_each_crash(job.run, look, disk=job.disk, seeds=(0,) if step > 1 else (0, 1, 2), step=step) > 20
+    assert (
+        for_each_crash(
+            job.run,
+            look,
+            policies=("killed", *POWER_CUTS),
+            disk=job.disk,
+            seeds=(0,) if step > 1 else (0, 1, 2),
+            step=step,
+        )
+        > 20
+    )
 
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.long)])

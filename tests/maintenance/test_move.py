@@ -38,7 +38,7 @@ from synthians_memory.storage.local import LocalBackend
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.faults import Fault, FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
-from synthians_memory.testing.power_cut import Policy
+from synthians_memory.testing.power_cut import POWER_CUTS, Policy
 from synthians_memory.testing.sweep import for_each_crash, for_each_fault
 
 # What belongs to the place, and is made anew or rewritten there.
@@ -345,7 +345,17 @@ def test_power_cuts(sweep: Sweep, step: int) -> None:
     def look(backend: FaultyBackend, number: int, policy: Policy, seed: int) -> None:
         sweep.verify(backend)
 
-    assert for_each_crash(sweep.move, look, disk=sweep.disk, seeds=(0,) if step > 1 else (0, 1, 2), step=step) > 20
+    assert (
+        for_each_crash(
+            sweep.move,
+            look,
+            policies=("killed", *POWER_CUTS),
+            disk=sweep.disk,
+            seeds=(0,) if step > 1 else (0, 1, 2),
+            step=step,
+        )
+        > 20
+    )
 
 
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.long)])
