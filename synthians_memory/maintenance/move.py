@@ -47,6 +47,7 @@ _PIECE: Final = 1 << 20
 # What is copied between two syncs.
 _BATCH_FILES: Final = 500
 _BATCH_BYTES: Final = 64 << 20
+_HINT: Final = f"Remove {MOVED} from the store, and run the move again: it begins anew."
 # Files of the store that belong to the place and not to the store.
 _OF_THE_PLACE: Final = frozenset((LOCK_FILE, MOVED))
 
@@ -186,7 +187,7 @@ def _move(source: str, target: str, clock: Clock, progress: Progress | None, *, 
 def _require_apart(source: str, target: str) -> None:
     if source == target:
         raise InvalidValueError(f"the store is at {target} already", hint="Give another place.")
-    if f"{target}/".startswith(f"{source}/") or f"{source}/".startswith(f"{target}/"):
+    if (target + os.sep).startswith(source + os.sep) or (source + os.sep).startswith(target + os.sep):
         raise InvalidValueError(
             f"{target} and the store at {source} lie inside one another", hint="Give a place outside the store."
         )
@@ -255,6 +256,11 @@ class StoreMove:
         left = tuple(sorted(self._left))
         return MoveReport(self._old.path, self._to, len(files), size, self._copied, left, dry_run)
 
+    @property
+    def _staging(self) -> str:
+        """How the name of the copy begins: no other directory beside the new place is ever touched."""
+        return f".{os.fsdecode(os.fsencode(self._new.name)[:100])}.moving-"
+
     # Before
 
     def _lock(self) -> Any:
@@ -283,8 +289,9 @@ class StoreMove:
             return None
         try:
             plan = _Plan(**found)
-        except TypeError as error:
-            raise DamagedViewError(f"{MOVED} is no plan of a move", path=MOVED) from error
+            known = plan.staging.startswith(self._staging) and "/" not in plan.staging
+        except (AttributeError, TypeError) as error:
+            raise DamagedViewError(f"{MOVED} is no plan of a move", path=MOVED, hint=_HINT) from error
         # A disk that forgot the last rename in spite of its sync has the copy still, under its first name.
         if plan.state == "done" and self._new.backend.stat(plan.staging) is None:
             # Whoever said so may have been killed before its last word was durable.
@@ -296,6 +303,9 @@ class StoreMove:
                 f"the store at {self._old.path} is being moved to {plan.to}",
                 hint=f"Run `move {plan.to}` to go on with it.",
             )
+        if not known:
+            what = f"{MOVED} names a copy that no move makes, {plan.staging!r}"
+            raise DamagedViewError(what, path=MOVED, hint=_HINT)
         return plan
 
     def _begin(self) -> _Plan:
@@ -303,7 +313,7 @@ class StoreMove:
         needed, free = sum(stat.size for stat in self._files().values()), self._new.backend.free_bytes()
         if free < needed:
             raise DiskFullError(f"{self._to} has room for {free} bytes, the store has {needed}", path=self._to)
-        staging = f".{self._new.name[:100]}.moving-{self._new_id()[:8]}"
+        staging = self._staging + self._new_id()[:8]
         return self._save(_Plan(self._to, staging, "copying", format_time(from_micros(self._clock.micros()))))
 
     def _save(self, plan: _Plan) -> _Plan:

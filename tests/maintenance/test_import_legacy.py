@@ -262,13 +262,14 @@ async def test_nothing_is_followed_opened_or_waited_for(tmp_path: Path) -> None:
     bound.close()
     index = json.loads((source / "memory_index.json").read_bytes())
     index["secret"] = {"path": "../outside/secret.json", "type": "memory"}
+    index["plain"] = "memories/plain.json"
     index["absolute"] = {"path": str(outside), "type": "memory"}
     write(source, "memory_index.json", index)
     report = await imported(tmp_path / "store", source)
     special = {"memories/link.json", "linked", "memories/fifo.json", "loop", "socket.json"}
     assert {path for path, code in problems(report).items() if code == "not_regular"} == special
     missing = {path for path, code in problems(report).items() if code == "missing"}
-    assert missing == {"memory_index.json: secret", "memory_index.json: absolute"}
+    assert missing == {f"memory_index.json: {name}" for name in ("secret", "absolute", "plain")}
     memories, _ = await contents(tmp_path / "store")
     assert "secret" not in memories
     assert all(problem.kept for problem in report.not_imported)

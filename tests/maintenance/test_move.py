@@ -15,14 +15,16 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from legacy_stores import footprint
 
 from synthians_memory import MemoryEntry, MemoryPersistence
-from synthians_memory.codec import version_of
+from synthians_memory.codec import seal, version_of
 from synthians_memory.errors import (
     DamagedError,
+    DamagedViewError,
     DiskError,
     DiskFullError,
     InvalidValueError,
@@ -209,6 +211,27 @@ async def test_another_goal_for_a_move_that_was_begun_is_refused(tmp_path: Path)
     move_store(old, tmp_path / "new")
     assert await ids(tmp_path / "new") == ["m1", "m2", "m3", "m4", "meanwhile"]
     assert {name.partition("/")[0] for name in footprint(tmp_path)} == {"old", "new"}
+
+
+@pytest.mark.parametrize("staging", ["precious", "../precious", "/precious", ".new.moving-x/../../precious", 7])
+async def test_a_hostile_plan_touches_nothing(tmp_path: Path, staging: Any) -> None:
+    old = await make(tmp_path / "a" / "old")
+    for precious in (tmp_path / "precious", tmp_path / "a" / "precious"):
+        precious.mkdir()
+        (precious / "file").write_text("of somebody else")
+    plan = {
+        "to": str(tmp_path / "a" / "new"),
+        "staging": staging,
+        "state": "copying",
+        "started": "",
+        "durable_through": "z",
+    }
+    (old / MOVED).write_bytes(seal(f'  "{name}": {json.dumps(value)}'.encode() for name, value in plan.items()))
+    before = footprint(tmp_path)
+    with pytest.raises(DamagedViewError):
+        move_store(old, tmp_path / "a" / "new")
+    assert footprint(tmp_path) == before
+    assert len(await ids(old)) == 5
 
 
 class Flipping(LocalBackend):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -57,7 +57,6 @@ class Survey:
         problems: what is no entity, or cannot be read.
         ignored: derived files.
         dimension: the most frequent length of an embedding; None without one.
-        files: how many there are in all.
     """
 
     chosen: dict[tuple[Kind, str], Candidate] = field(default_factory=dict)
@@ -65,15 +64,13 @@ class Survey:
     problems: list[NotImported] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     dimension: int | None = None
-    files: int = 0
 
 
-def look_at(source: Backend, progress: Callable[[int], None] | None = None) -> Survey:
+def look_at(source: Backend) -> Survey:
     """Survey a whole directory.
 
     Args:
         source: the directory; only read.
-        progress: told how many files were looked at.
 
     Raises:
         NotAStoreError: it holds nothing of the original code.
@@ -88,8 +85,6 @@ def look_at(source: Backend, progress: Callable[[int], None] | None = None) -> S
     surveyor = _Surveyor(source)
     for path, stat in _walk(source, "", surveyor.survey.problems):
         surveyor.take(path, stat)
-        if progress is not None:
-            progress(surveyor.survey.files)
     return surveyor.finish()
 
 
@@ -147,7 +142,6 @@ class _Surveyor:
 
     def take(self, path: str, stat: EntryStat) -> None:
         """Say what one entry is."""
-        self.survey.files += 1
         name = path.rpartition("/")[2]
         self._seen.add(name)
         if stat.kind == "other":
@@ -253,6 +247,8 @@ class _Surveyor:
 def _entries(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The entries of an index, flat or by kinds."""
     for entry_id, entry in found.items():
+        if isinstance(entry, str):
+            yield entry_id, {"path": entry}
         if not isinstance(entry, dict):
             continue
         if entry_id in _FOLDERS and not {"path", "timestamp"} & entry.keys():

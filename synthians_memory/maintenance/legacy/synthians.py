@@ -76,7 +76,7 @@ async def import_legacy(
 def require_outside(store_path: str | os.PathLike[str], directory: str | os.PathLike[str]) -> None:
     """Refuse a store that lies in the directory that is to be imported, or is it: InvalidValueError."""
     store, source = os.path.realpath(store_path), os.path.realpath(directory)
-    if f"{store}/".startswith(f"{source}/"):
+    if (store + os.sep).startswith(source + os.sep):
         raise InvalidValueError(
             f"the store {store} lies in {source}, which is to be imported and stays as it is",
             hint="Give a store outside of it.",
