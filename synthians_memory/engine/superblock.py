@@ -72,8 +72,9 @@ class Superblock:
         version = facts["format_version"]
         unknown = set(facts.get("mandatory_features", ())) - _KNOWN_FEATURES
         if _is_outdated(version, unknown):
-            what = f"the store is of format version {version}, this version of the library uses {FORMAT_VERSION}"
-            raise OutdatedFormatError(what, path=SUPERBLOCK)
+            what = f"is of format version {version}, and this version of the library uses {FORMAT_VERSION}"
+            what = "is between two format versions: its migration was interrupted" if unknown else what
+            raise OutdatedFormatError(f"the store {what}", path=SUPERBLOCK)
         if version != FORMAT_VERSION or unknown:
             what = f"format version {version}" if version != FORMAT_VERSION else f"feature {', '.join(sorted(unknown))}"
             raise UnsupportedFormatError(f"the store needs {what}, which this version does not know", path=SUPERBLOCK)

@@ -202,7 +202,11 @@ def _version(backend: Backend, end: int) -> tuple[int, Mapping[str, Any]]:
     version = found.get("format_version")
     if type(version) is not int or not 0 <= version <= end:
         raise UnsupportedFormatError(f"the store is of format version {version!r}, newer than {end}", path=SUPERBLOCK)
-    _require_known(found.get("mandatory_features", ()))
+    features = found.get("mandatory_features", ())
+    _require_known(features)
+    if MIGRATING_FEATURE in features and version == end:
+        what = f"a migration of the store beyond format version {end} was interrupted"
+        raise UnsupportedFormatError(what, path=SUPERBLOCK, hint="Go on with the version of the library that began it.")
     return version, found
 
 

@@ -41,6 +41,8 @@ def test_import_legacy_of_what_is_none(call: Called, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     call("import-legacy", tmp_path / "nowhere").failed(3, "there is no file")
     call("import-legacy", tmp_path / "empty", "--dry-run").failed(3, "holds no memories of the original code")
+    (tmp_path / "file").touch()
+    call("import-legacy", tmp_path / "file").failed(2, "is no directory", "import-mcp")
     source = legacy(tmp_path / "old")
     call.on(source / "store")("import-legacy", source).failed(2, "stays as it is")
     assert sorted(path.name for path in source.iterdir()) == ["memories"]

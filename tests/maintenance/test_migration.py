@@ -320,6 +320,21 @@ async def test_unknown_features_are_refused_before_anything_is_done(tmp_path: Pa
     assert {n: e[3] for n, e in footprint(root).items()} == {n: e[3] for n, e in before.items()}
 
 
+async def test_a_migration_that_a_newer_library_began_is_not_taken_for_done(tmp_path: Path) -> None:
+    root = await make(tmp_path / "store")
+
+    def fail(place: Workplace) -> Mapping[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        migrate(LocalBackend(root), ManualClock(), migrations=[Migration(1, "fail", fail)], end=2)
+    with pytest.raises(OutdatedFormatError, match="was interrupted"):
+        await MemoryPersistence(root).initialize()
+    with pytest.raises(UnsupportedFormatError, match="beyond format version 1"):
+        migrate_store(root)
+    assert migrate(LocalBackend(root), ManualClock(), migrations=STEPS, end=2).end == 2
+
+
 class Sharded:
     """The artificial steps on a disk that fails."""
 

@@ -5,6 +5,7 @@ It reads no file itself, and never changes the directory that it imports.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Annotated, Final
 
@@ -22,6 +23,7 @@ from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption,
 from synthians_memory.entrypoints.cli.output import Output
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.errors import InvalidValueError
 from synthians_memory.facade import MemoryPersistence
 from synthians_memory.maintenance.legacy.report import LegacyReport
 from synthians_memory.maintenance.legacy.synthians import import_legacy as import_directory
@@ -49,6 +51,8 @@ def import_legacy(
     """
     place = Place.of(context)
     require_input(directory)
+    if not os.path.isdir(directory):
+        raise InvalidValueError(f"{directory} is no directory", hint="`import-mcp` takes the file of an MCP server.")
     require_outside(place.path, directory)
 
     async def importing(
