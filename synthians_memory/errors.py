@@ -22,6 +22,8 @@ SynthiansMemoryError
 ├── StoreFormatError                     this directory cannot be opened as a store
 │   ├── NotAStoreError                   no superblock, and not empty
 │   ├── UnsupportedFormatError           written by a newer version
+│   │   └── OutdatedFormatError          of an older format: `migrate` brings it up to date
+│   ├── StoreMovedError                  moved to another place
 │   └── EmbedderMismatchError            another embedder, dimension or metric
 ├── EntityNotFoundError (KeyError)       no such memory or assembly
 ├── ConflictError                        the stored version is not the expected one
@@ -66,6 +68,7 @@ __all__ = [
     "NotFiledError",
     "NotRegularFileError",
     "NotStoredError",
+    "OutdatedFormatError",
     "OverloadedError",
     "PermissionDeniedError",
     "ReadOnlyError",
@@ -73,6 +76,7 @@ __all__ = [
     "StoreClosedError",
     "StoreFormatError",
     "StoreLockedError",
+    "StoreMovedError",
     "SynthiansMemoryError",
     "UnsupportedFormatError",
     "UsageError",
@@ -233,6 +237,18 @@ class UnsupportedFormatError(StoreFormatError):
     """The store needs a feature or format version that this library does not know."""
 
     hint_default = "Install a newer synthians_memory."
+
+
+class OutdatedFormatError(UnsupportedFormatError):
+    """The store is of an older format version, or its migration was interrupted."""
+
+    hint_default = "Run `migrate`: it brings the store up to date, and goes on where it was interrupted."
+
+
+class StoreMovedError(StoreFormatError):
+    """The store was moved; what is here is what it left behind."""
+
+    hint_default = "Open it where it was moved to."
 
 
 class EmbedderMismatchError(StoreFormatError):

@@ -40,6 +40,8 @@ __all__ = [
     "LOGS",
     "MAPPING",
     "MEMORIES",
+    "MOVED",
+    "NOT_IMPORTED",
     "PART_FOLDERS",
     "QUARANTINE",
     "REPAIR_PLAN",
@@ -132,6 +134,10 @@ RUN_INPUTS: Final = "inputs"
 RUN_OUTPUTS: Final = "outputs"
 # What may be in a directory before a store is made there: parts that need no store.
 PART_FOLDERS: Final = (LEDGER, "state")
+# What an import from elsewhere could not store, each in a folder of its own.
+NOT_IMPORTED: Final = "quarantine/not_imported"
+# The plan of a move, and afterwards what tells where the store is now.
+MOVED: Final = "moved.json"
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.

@@ -25,6 +25,7 @@ from synthians_memory.engine.journal_findings import (
     loss_findings,
     unreadable_findings,
 )
+from synthians_memory.engine.moved import require_not_moved
 from synthians_memory.engine.obstacles import set_obstacles_aside
 from synthians_memory.engine.overlay import Overlay
 from synthians_memory.engine.quarantine import Quarantine
@@ -213,6 +214,7 @@ def _superblock(backend: Backend, notes: list[Finding], quarantine: Quarantine |
             return found
     except (DamagedViewError, NotRegularFileError) as error:
         problem = error.message
+    require_not_moved(backend)
     rebuilt = _superblock_from_copies(backend)
     if rebuilt is not None:
         notes.append(Finding("superblock_damaged", f"{problem}; it was rebuilt from its copies", SUPERBLOCK))
@@ -249,7 +251,8 @@ def _require_empty(backend: Backend, problem: str) -> None:
             raise NotAStoreError(
                 f"{backend.location} is not empty and holds no store ({problem}; {name} is there)",
                 path=name,
-                hint="Give the path of a store or of an empty directory; nothing was changed.",
+                hint="Give the path of a store or of an empty directory; nothing was changed. "
+                f"`migrate` gives a store of before {SUPERBLOCK} one.",
             )
 
 

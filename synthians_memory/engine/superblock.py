@@ -13,12 +13,20 @@ import orjson
 
 from synthians_memory.config import Metric, StoreConfig
 from synthians_memory.engine.documents import read_document, write_document
-from synthians_memory.errors import DamagedViewError, EmbedderMismatchError, UnsupportedFormatError
+from synthians_memory.engine.moved import is_given_up, moved_error
+from synthians_memory.errors import (
+    DamagedViewError,
+    EmbedderMismatchError,
+    OutdatedFormatError,
+    UnsupportedFormatError,
+)
 from synthians_memory.layout import FORMAT_VERSION, SUPERBLOCK
 from synthians_memory.storage.backend import Backend
 
-__all__ = ["Superblock", "load_superblock", "require_compatible", "store_superblock"]
+__all__ = ["MIGRATING_FEATURE", "Superblock", "load_superblock", "require_compatible", "store_superblock"]
 
+# The mandatory feature of a store whose migration is under way: it is neither of the one version nor of the other.
+MIGRATING_FEATURE: Final = "migrating"
 _KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
 _REQUIRED: Final = frozenset(("format_version", "store_id", "epoch", "embedding_dimension", "metric"))
 
@@ -56,12 +64,17 @@ class Superblock:
         Raises:
             DamagedViewError: one is missing: they are the facts of something else.
             UnsupportedFormatError: of a newer format, or with a mandatory feature this version lacks.
+            OutdatedFormatError: of an older format, or left by a migration that was interrupted.
         """
         missing = sorted(_REQUIRED - facts.keys())
         if missing:
             raise DamagedViewError(f"{SUPERBLOCK} lacks the field {missing[0]!r}", path=SUPERBLOCK)
         version = facts["format_version"]
         unknown = set(facts.get("mandatory_features", ())) - _KNOWN_FEATURES
+        if _is_outdated(version, unknown):
+            what = f"is of format version {version}, and this version of the library uses {FORMAT_VERSION}"
+            what = "is between two format versions: its migration was interrupted" if unknown else what
+            raise OutdatedFormatError(f"the store {what}", path=SUPERBLOCK)
         if version != FORMAT_VERSION or unknown:
             what = f"format version {version}" if version != FORMAT_VERSION else f"feature {', '.join(sorted(unknown))}"
             raise UnsupportedFormatError(f"the store needs {what}, which this version does not know", path=SUPERBLOCK)
@@ -74,17 +87,26 @@ class Superblock:
         )
 
 
+def _is_outdated(version: object, unknown: set[str]) -> bool:
+    if unknown:
+        return unknown == {MIGRATING_FEATURE}
+    return type(version) is int and 0 <= version < FORMAT_VERSION
+
+
 def load_superblock(backend: Backend) -> Superblock | None:
     """The superblock on disk; None where there is no store.json.
 
     Raises:
         DamagedViewError: it fails its own seal, or lacks a field.
-        UnsupportedFormatError: it is newer than this library.
+        UnsupportedFormatError: it is newer than this library, or older (OutdatedFormatError).
+        StoreMovedError: the store was moved away.
         DiskError: it cannot be read.
     """
     found = read_document(backend, SUPERBLOCK)
     if found is None:
         return None
+    if is_given_up(found):
+        raise moved_error(backend)
     return Superblock.from_facts(found)
 
 

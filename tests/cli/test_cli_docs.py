@@ -89,11 +89,14 @@ def test_the_examples_run_in_their_order_and_give_the_keys(tmp_path: Path, monke
     for line in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "base"]):
         subprocess.run(["git", *line], cwd=tmp_path, check=True)
     call = Called(CliRunner(), app, tmp_path / "unused")
-    for name in COMMANDS:
-        if name == "delete":
-            continue  # what it deletes the others need; it comes last
+    (tmp_path / "memory.jsonl").write_text(
+        '{"type":"entity","name":"Ada","entityType":"person","observations":["tea"]}'
+    )
+    (tmp_path / "old_storage" / "memories").mkdir(parents=True)
+    (tmp_path / "old_storage" / "memories" / "one.json").write_text('{"id":"one","content":"of the original code"}')
+    last = ["delete", "move"]  # what they take away the others need
+    for name in [*(name for name in COMMANDS if name not in last), *last]:
         check_example(name, call)
-    check_example("delete", call)
 
 
 def check_example(name: str, call: Called) -> None:

@@ -20,8 +20,12 @@ from synthians_memory.entrypoints.cli import (
     export,
     get,
     import_,
+    import_legacy,
+    import_mcp,
     init,
     list_,
+    migrate,
+    move,
     recall,
     remember,
     repair,
@@ -50,6 +54,8 @@ _Commands = Sequence[tuple[str, Callable[..., int], Sequence[str]]]
 _COMMANDS: Final[_Commands] = (
     ("init", init.init, init.EXAMPLES),
     ("import", import_.import_file, import_.EXAMPLES),
+    ("import-legacy", import_legacy.import_legacy, import_legacy.EXAMPLES),
+    ("import-mcp", import_mcp.import_mcp, import_mcp.EXAMPLES),
     ("export", export.export, export.EXAMPLES),
     ("get", get.get, get.EXAMPLES),
     ("list", list_.list_entities, list_.EXAMPLES),
@@ -65,6 +71,8 @@ _COMMANDS: Final[_Commands] = (
     ("replay", replay.replay_parked, replay.EXAMPLES),
     ("watch", watch.watch, watch.EXAMPLES),
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
+    ("move", move.move, move.EXAMPLES),
+    ("migrate", migrate.migrate, migrate.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
 # Commands with a name of two words: the first, what they are for, and the commands behind it.

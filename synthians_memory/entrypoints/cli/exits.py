@@ -25,6 +25,7 @@ from synthians_memory.errors import (
     SearchTimeoutError,
     StoreFormatError,
     StoreLockedError,
+    StoreMovedError,
     SynthiansMemoryError,
     UnsupportedFormatError,
     UsageError,
@@ -78,6 +79,7 @@ class _Row(NamedTuple):
 _TABLE: Final = (
     _Row(InputMissingError, ExitCode.NOT_FOUND),
     _Row(NotAStoreError, ExitCode.NOT_FOUND, "Give --store the directory of a store."),
+    _Row(StoreMovedError, ExitCode.NOT_FOUND, "Give --store the new place."),
     _Row(EntityNotFoundError, ExitCode.NOT_FOUND, "`list` shows the ids."),
     _Row(
         StoreLockedError,
