@@ -87,16 +87,8 @@ def run_command(
     clock = clock or SystemClock()
     checked_event(event)
     ledger.head()
-    capsule = ledger.begin_capsule()
-    try:
-        for path in inputs:
-            capsule.put("inputs", os.path.basename(path), _content(path))
-        _require_apart(outputs)
-        capsule.put_context(_context(command, environment, keep))
-        streams = {name: capsule.open("outputs", name) for name in _STREAMS}
-    except BaseException:
-        capsule.discard()
-        raise
+    context = _context(command, environment, keep)
+    capsule, streams = _begun(ledger, context, inputs, outputs)
     # From here on what is kept stays where it is, should it not become a capsule.
     with _signals() as ending:
         started = clock.micros()
@@ -117,6 +109,22 @@ def run_command(
             **({"missing_outputs": missing} if missing else {}),
         }
         return CompletedRun(ledger.finish_run(entry, capsule), status)
+
+
+def _begun(
+    ledger: Ledger, context: JsonObject, inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[Capsule, dict[str, MemberFile]]:
+    """A capsule with what is known before the command runs, and the files for what it will print."""
+    _require_apart(outputs)
+    capsule = ledger.begin_capsule()
+    try:
+        for path in inputs:
+            capsule.put("inputs", os.path.basename(path), _content(path))
+        capsule.put_context(context)
+        return capsule, {name: capsule.open("outputs", name) for name in _STREAMS}
+    except BaseException:
+        capsule.discard()
+        raise
 
 
 def _context(command: Sequence[str], environment: Mapping[str, str], keep: Sequence[str]) -> JsonObject:
