@@ -100,7 +100,7 @@ class Capsule:
         self._folder = folder
         self._runs = path_in(folder, LEDGER_RUNS)
         self._scratch = scratch_path(self._runs, token)
-        make_durable_folder(backend, self._runs, alone=True)
+        make_durable_folder(backend, self._runs)
         for made in (self._scratch, *(f"{self._scratch}/{name}" for name in _FOLDERS.values())):
             backend.make_folder(made)
 
@@ -161,27 +161,17 @@ class Capsule:
             file.close()
 
 
-def make_durable_folder(backend: Backend, path: str, *, alone: bool) -> None:
-    """Make the folder `path` where it is missing, its name durable before anything is put into it.
-
-    A name that a failed sync lost is saved by no later one: it has to be made again, while nothing is in it.
-
-    Args:
-        backend: where.
-        path: the folder; the one above it is there.
-        alone: nobody else can be about to use it, so that it is made again wherever it is empty.
-
-    Raises:
-        DiskError: it cannot be made, or its name may not be durable.
-    """
-    if not backend.make_folder(path) and alone and next(backend.scan(path), None) is None:
-        backend.remove_folder(path)
-        backend.make_folder(path)
+def make_durable_folder(backend: Backend, path: str) -> None:
+    """Make the folder `path` where it is missing, its name durable before anything is put into it. Raises DiskError."""
+    made = backend.make_folder(path)
     try:
+        # Whoever made it may have died before its name was durable.
         backend.sync_folder(path.rpartition("/")[0])
     except DiskError:
-        with suppress(DiskError):
-            backend.remove_folder(path)
+        # A name that a failed sync lost is saved by no later one: it has to be made again.
+        if made:
+            with suppress(DiskError):
+                backend.remove_folder(path)
         raise
 
 

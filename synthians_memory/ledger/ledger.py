@@ -387,7 +387,7 @@ class Ledger:
     def _locked(self) -> Iterator[None]:
         with self._turn:
             if not self._prepared:
-                make_durable_folder(self._backend, self._folder, alone=False)
+                make_durable_folder(self._backend, self._folder)
                 self._prepared = True
             held = lock_folder(self._backend, self._folder, wait=self._wait, sleep=self._sleep)
             try:

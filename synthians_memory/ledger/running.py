@@ -20,6 +20,7 @@ from typing import IO, Any, Final, cast
 from synthians_memory.errors import DiskError, InvalidValueError, disk_error
 from synthians_memory.json_values import JsonObject
 from synthians_memory.ledger.capsules import Capsule, MemberFile, validate_member_name
+from synthians_memory.ledger.entries import checked_event
 from synthians_memory.ledger.ledger import Ledger
 from synthians_memory.redaction import allowed_environment, redacted_arguments
 from synthians_memory.times import Clock, SystemClock, format_time, from_micros
@@ -84,36 +85,46 @@ def run_command(
         As `Ledger.write_run`. Where the command has run by then, what it put out stays in a scratch folder of `runs`.
     """
     clock = clock or SystemClock()
+    checked_event(event)
     ledger.head()
+    context = _context(command, environment, keep)
+    capsule, streams = _begun(ledger, context, inputs, outputs)
+    # From here on what is kept stays where it is, should it not become a capsule.
+    with _signals() as ending:
+        started = clock.micros()
+        status, problem = _run(command, dict(environment), streams, echo, ending)
+        ended = clock.micros()
+        for file in streams.values():
+            file.close()
+        if problem is not None:
+            raise problem
+        missing = [_text(path) for path in outputs if not _kept(capsule, path)]
+        entry = {
+            "tool_calls": [_text(shlex.join(redacted_arguments(command)))],
+            "started_at": format_time(from_micros(started)),
+            "seconds": round(max(0, ended - started) / 1_000_000, 3),
+            **event,
+            "exit_status": status,
+            "output_sha256": streams["stdout"].sha256,
+            **({"missing_outputs": missing} if missing else {}),
+        }
+        return CompletedRun(ledger.finish_run(entry, capsule), status)
+
+
+def _begun(
+    ledger: Ledger, context: JsonObject, inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[Capsule, dict[str, MemberFile]]:
+    """A capsule with what is known before the command runs, and the files for what it will print."""
+    _require_apart(outputs)
     capsule = ledger.begin_capsule()
     try:
         for path in inputs:
             capsule.put("inputs", os.path.basename(path), _content(path))
-        _require_apart(outputs)
-        capsule.put_context(_context(command, environment, keep))
-        streams = {name: capsule.open("outputs", name) for name in _STREAMS}
+        capsule.put_context(context)
+        return capsule, {name: capsule.open("outputs", name) for name in _STREAMS}
     except BaseException:
         capsule.discard()
         raise
-    # From here on what is kept stays where it is, should it not become a capsule.
-    started = clock.micros()
-    status, problem = _run(command, dict(environment), streams, echo)
-    ended = clock.micros()
-    for file in streams.values():
-        file.close()
-    if problem is not None:
-        raise problem
-    missing = [_text(path) for path in outputs if not _kept(capsule, path)]
-    entry = {
-        "tool_calls": [_text(shlex.join(redacted_arguments(command)))],
-        "started_at": format_time(from_micros(started)),
-        "seconds": round(max(0, ended - started) / 1_000_000, 3),
-        **event,
-        "exit_status": status,
-        "output_sha256": streams["stdout"].sha256,
-        **({"missing_outputs": missing} if missing else {}),
-    }
-    return CompletedRun(ledger.finish_run(entry, capsule), status)
 
 
 def _context(command: Sequence[str], environment: Mapping[str, str], keep: Sequence[str]) -> JsonObject:
@@ -164,23 +175,26 @@ def _kept(capsule: Capsule, path: str) -> bool:
 
 
 def _run(
-    command: Sequence[str], environment: dict[str, str], streams: Mapping[str, MemberFile], echo: Echo
+    command: Sequence[str],
+    environment: dict[str, str],
+    streams: Mapping[str, MemberFile],
+    echo: Echo,
+    ending: _Ending,
 ) -> tuple[int, DiskError | None]:
     """Its exit status, and what kept its output from being written."""
-    with _signals() as ending:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - a list of arguments, and no shell
-                list(command), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-        except (OSError, ValueError) as error:
-            status = NO_COMMAND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
-            said = f"{command[0]}: {getattr(error, 'strerror', None) or error}\n".encode("utf-8", "replace")
-            echo("stderr", said)
-            return status, _written(streams["stderr"], said)
-        ending.process = process
-        with process:
-            problem = _pump(process, streams, echo)
-            code = process.wait()
+    try:
+        process = subprocess.Popen(  # noqa: S603 - a list of arguments, and no shell
+            list(command), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except (OSError, ValueError) as error:
+        status = NO_COMMAND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
+        said = f"{command[0]}: {getattr(error, 'strerror', None) or error}\n".encode("utf-8", "replace")
+        echo("stderr", said)
+        return status, _written(streams["stderr"], said)
+    ending.process = process
+    with process:
+        problem = _pump(process, streams, echo)
+        code = process.wait()
     return code if code >= 0 else _SIGNALLED - code, problem
 
 
@@ -246,7 +260,7 @@ def _has_terminal() -> bool:
 
 @contextmanager
 def _signals() -> Iterator[_Ending]:
-    """Keep this process alive to record the end of the command. Other threads than the main one cannot do that."""
+    """Keep this process alive until the end of the command is recorded; in the main thread only, which gets signals."""
     ending = _Ending()
     if threading.current_thread() is not threading.main_thread():
         yield ending

@@ -190,6 +190,18 @@ def test_an_interrupted_command_is_recorded(number: signal.Signals, program: Pro
     ledger.close()
 
 
+def test_a_second_interruption_does_not_keep_it_from_being_recorded(program: Program, tmp_path: Path) -> None:
+    process = program.start("ledger", "run", "--dir", "l", "--", "sh", "-c", "echo begun; exec sleep 60")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    ledger = open_ledger(tmp_path / "l")
+    assert len(list(ledger.entries())) == 1
+    ledger.close()
+
+
 def test_a_command_that_ends_by_itself_when_interrupted_has_its_own_code(program: Program, tmp_path: Path) -> None:
     script = "trap 'echo bye; exit 5' TERM; echo begun; while :; do sleep 0.05; done"
     process = program.start("ledger", "run", "--dir", "l", "--", "sh", "-c", script)

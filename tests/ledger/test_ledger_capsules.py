@@ -298,6 +298,27 @@ def test_secrets_in_arguments_and_environment_are_not_kept(ledger: Ledger, folde
     assert json.loads(files_of(folder, run_id)["context.json"])["environment"]["MY_TOKEN"] == REDACTED
 
 
+def test_an_event_that_cannot_be_recorded_is_told_before_the_command_runs(ledger: Ledger, tmp_path: Path) -> None:
+    said: list[bytes] = []
+    with pytest.raises(InvalidValueError):
+        run_command(
+            ledger,
+            ["touch", str(tmp_path / "ran")],
+            {"task": "\udc80"},
+            environment=dict(os.environ),
+            echo=lambda name, data: said.append(data),
+        )
+    with pytest.raises(InvalidValueError, match="two outputs"):
+        ran(ledger, "touch", str(tmp_path / "ran"), outputs=["a/x", "b/x"])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_arguments_that_are_no_text_are_recorded_without_what_is_none(ledger: Ledger) -> None:
+    status, run_id, _ = ran(ledger, "true", "\udcff")
+    assert status == 0
+    assert ledger.entry(run_id)["tool_calls"] == ["true '?'"]
+
+
 def test_a_damaged_log_is_told_before_the_command_runs(ledger: Ledger, folder: Path, tmp_path: Path) -> None:
     ledger.write_log({"task": "t"})
     (folder / "log.jsonl").write_bytes((folder / "log.jsonl").read_bytes().replace(b'"t"', b'"u"'))

@@ -22,7 +22,7 @@ from synthians_memory.entrypoints.cli.options import JsonOption
 from synthians_memory.entrypoints.cli.output import Output
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
-from synthians_memory.errors import DamagedError
+from synthians_memory.errors import DamagedError, UnsupportedFormatError
 from synthians_memory.json_values import JsonObject
 from synthians_memory.layout import LEDGER_FACTS
 from synthians_memory.ledger.fact_memories import forgotten_facts, remember_facts
@@ -69,7 +69,7 @@ def doctor(
 def _facts(ledger: Ledger) -> list[JsonObject]:
     try:
         return ledger.facts()
-    except DamagedError:
+    except (DamagedError, UnsupportedFormatError):
         return []  # it is among the findings
 
 
