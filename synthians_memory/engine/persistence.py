@@ -17,6 +17,7 @@ from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.embedder import Embedder
 from synthians_memory.engine.commit import ABSENT, Expected, Operation
 from synthians_memory.engine.embedding_call import require_embedder
+from synthians_memory.engine.expiry import live_ids
 from synthians_memory.engine.fusion import Fusion
 from synthians_memory.engine.iteration import iterate, load_many
 from synthians_memory.engine.ownership import Ownership
@@ -53,7 +54,7 @@ __all__ = ["ABSENT", "Persistence"]
 
 
 class Persistence:
-    """A store of memories and assemblies in a directory.
+    """A store of memories and assemblies in a directory; a memory that has expired counts as deleted (`engine.expiry`).
 
     Use it as an async context manager, or call `initialize` and `close`. All methods belong to the
     event loop that opened it; any number of tasks may call them at once. Nothing blocks the loop.
@@ -234,17 +235,18 @@ class Persistence:
     async def list_memories(self) -> list[str]:
         """The ids of all memories, in order."""
         session = self._opened()
-        return await session.in_thread(lambda: session.store.state.index.ids("memory"))
+        return await session.in_thread(lambda: live_ids(session.store.state, "memory"))
 
     def iter_memories(
-        self, *, on_damaged: Callable[[SynthiansMemoryError], None] | None = None
+        self, *, on_damaged: Callable[[SynthiansMemoryError], None] | None = None, expired: bool = False
     ) -> AsyncIterator[MemoryEntry]:
         """All memories in order of ids, read lazily; each that is there throughout comes exactly once.
 
         Args:
             on_damaged: called for each that cannot be served, which is then left out; None: raise.
+            expired: whether those that have expired, and are stored still, come as well.
         """
-        return cast(AsyncIterator[MemoryEntry], iterate(self._opened, "memory", on_damaged))
+        return cast(AsyncIterator[MemoryEntry], iterate(self._opened, "memory", on_damaged, expired=expired))
 
     async def load_all(self) -> list[MemoryEntry]:
         """All memories in order of ids; raises as `load_memory`."""
@@ -267,7 +269,7 @@ class Persistence:
     async def list_assemblies(self) -> list[str]:
         """The ids of all assemblies, in order."""
         session = self._opened()
-        return await session.in_thread(lambda: session.store.state.index.ids("assembly"))
+        return await session.in_thread(lambda: live_ids(session.store.state, "assembly"))
 
     def iter_assemblies(
         self, *, on_damaged: Callable[[SynthiansMemoryError], None] | None = None
@@ -281,7 +283,7 @@ class Persistence:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Gather changes and commit them together at the end of the block; an exception in it writes nothing."""
         session = self._opened()
-        transaction = Transaction(session.load)
+        transaction = Transaction(session.load, self._clock)
         try:
             yield transaction
         finally:

@@ -70,7 +70,7 @@ class Session:
 
     async def load(self, key: Key) -> Entity | None:
         """As `Store.load`; without a thread where no file is needed."""
-        found = self.store.state.at_hand(key)
+        found = self.store.at_hand(key)
         if found is not None:
             return found[0]
         return await self.in_thread(lambda: self.store.load(key))

@@ -29,6 +29,7 @@ def statistics(store: Store) -> dict[str, Any]:
         "write_mode": state.config.write_mode,
         "memories": state.index.count("memory"),
         "assemblies": state.index.count("assembly"),
+        "expired": state.index.expiry.count(state.clock.micros()),
         "vectors": state.vectors.count("memory"),
         "assembly_composites": state.vectors.count("assembly"),
         "sequence": journal.last_sequence if journal else state.index.position.sequence,

@@ -15,6 +15,7 @@ from synthians_memory.engine.check import Progress, check, found_again
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
 from synthians_memory.engine.deadline import Deadline
+from synthians_memory.engine.expiry import nearest_live, unexpired
 from synthians_memory.engine.filter_sql import compile_filter
 from synthians_memory.engine.filters import All, Tree, parse_where
 from synthians_memory.engine.records import Key
@@ -160,7 +161,16 @@ class Store:
     # Reading
 
     def load(self, key: Key) -> Entity | None:
-        """As `StoreState.load`; a reader beside a writer moves on where it has fallen behind."""
+        """As `stored`; None also for what has expired."""
+        return unexpired(self.stored(key), self.state.clock)
+
+    def at_hand(self, key: Key) -> tuple[Entity | None] | None:
+        """The answer of `load`; None where it is not to be had without waiting for the disk."""
+        found = self.state.at_hand(key)
+        return None if found is None else (unexpired(found[0], self.state.clock),)
+
+    def stored(self, key: Key) -> Entity | None:
+        """As `StoreState.load`, expired or not; a reader beside a writer moves on where it has fallen behind."""
         try:
             return self.state.load(key)
         except (DamagedError, ChangedOutsideError):
@@ -174,6 +184,8 @@ class Store:
     ) -> list[SearchHit]:
         """The `k` nearest entities of `kind`, best first, of those that match `where`; equal scores by age of the vector.
 
+        Expired memories are not among them.
+
         Raises:
             DimensionError, InvalidValueError, InvalidTypeError: the query or filter cannot be used.
         """
@@ -183,7 +195,7 @@ class Store:
             condition = compile_filter(tree)
             deadline = Deadline(None, self.state.clock.monotonic)
             allowed = self.ask_text(deadline, lambda index: index.select(kind, condition))
-        hits = self.state.vectors.search(query, k, kind, allowed)
+        hits = nearest_live(self.state, query, k, kind, allowed)
         return [SearchHit(entity_id, score, kind) for entity_id, score in hits]
 
     def ask_text(self, deadline: Deadline, question: Callable[[TextIndex], T]) -> T:
