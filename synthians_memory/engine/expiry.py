@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from synthians_memory.codec import decode_sealed, version_of
-from synthians_memory.engine.commit import Batch, Committer, Operation
 from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.rows import UNKNOWN, expiry_of
 from synthians_memory.engine.state import StoreState
@@ -20,10 +19,8 @@ from synthians_memory.layout import Kind, entity_path
 from synthians_memory.models import Entity, Vector
 from synthians_memory.times import Clock, to_micros
 
-__all__ = ["SWEPT_AT_ONCE", "expired_now", "judge_expiry", "live_ids", "nearest_live", "sweep_batch", "unexpired"]
+__all__ = ["expired_now", "judge_expiry", "live_ids", "nearest_live", "unexpired"]
 
-# Deletes in one batch of a sweep: some ten kilobytes of journal.
-SWEPT_AT_ONCE: Final = 500
 # So few are passed over among the hits; more are left out of what is searched.
 _FEW: Final = 64
 
@@ -82,24 +79,3 @@ def _expiry_in_file(state: StoreState, entity_id: str) -> int:
     if data is None or version_of(data) != state.index.hash(("memory", entity_id)):
         return UNKNOWN
     return expiry_of(decode_sealed("memory", data))
-
-
-# Removing
-
-
-def sweep_batch(state: StoreState, committer: Committer, until: int) -> int:
-    """Delete up to SWEPT_AT_ONCE of the memories that have expired at `until`, in one batch; returns how many.
-
-    Called in the writer's thread, so that nobody can save one of them in between.
-
-    Raises:
-        ReadOnlyError, DiskError: nothing of the batch is deleted.
-    """
-    ids = state.index.expiry.first(min(until, state.clock.micros()), SWEPT_AT_ONCE)
-    if not ids:
-        return 0
-    batch = Batch([Operation("memory", entity_id, None) for entity_id in ids])
-    committer.commit([batch])
-    if batch.error is not None:
-        raise batch.error
-    return len(ids)

@@ -26,6 +26,7 @@ from synthians_memory.entrypoints.cli import (
     repair,
     search,
     stats,
+    sweep_expired,
     verify_disk,
 )
 from synthians_memory.entrypoints.cli.program import Program
@@ -47,6 +48,7 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("get", get.get, get.EXAMPLES),
     ("list", list_.list_entities, list_.EXAMPLES),
     ("delete", delete.delete, delete.EXAMPLES),
+    ("sweep-expired", sweep_expired.sweep_expired, sweep_expired.EXAMPLES),
     ("remember", remember.remember, remember.EXAMPLES),
     ("recall", recall.recall, recall.EXAMPLES),
     ("search", search.search, search.EXAMPLES),
