@@ -5,10 +5,13 @@ It does no work of its own: the engine reads and writes, the packages above it t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from synthians_memory.engine.persistence import Persistence
 from synthians_memory.engine.sweeping import sweep
+from synthians_memory.errors import InvalidTypeError, InvalidValueError
+from synthians_memory.layout import Kind, validate_id
+from synthians_memory.reports import PurgeReceipt
 
 __all__ = ["MemoryPersistence"]
 
@@ -30,3 +33,42 @@ class MemoryPersistence(Persistence):
             progress: called after each batch with the number deleted so far, and in all.
         """
         return await sweep(self._opened(), dry_run=dry_run, progress=progress)
+
+    async def purge(
+        self,
+        ids: Iterable[str],
+        *,
+        kind: Kind = "memory",
+        backups: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> PurgeReceipt:
+        """Remove every trace of some memories, or assemblies, from the store's directory (see `engine.purge`).
+
+        Files, journal, views and their copies, text index, quarantine and scratch; not what a file system or a disk keeps of
+        freed blocks, nor other copies. Returns when all of it is durable. Interrupted, it is finished by the next open for
+        writing or the next purge. Writes wait meanwhile; reads go on. Ids that the store no longer holds are purged as well.
+
+        Args:
+            ids: of what; they may be saved anew afterwards.
+            kind: "memory" or "assembly".
+            backups: whether snapshots in the store's directory are purged as well.
+            progress: called in another thread with the number of steps done, and in all.
+
+        Returns:
+            The receipt, which is kept in logs/ and names each place, and what was left: assemblies that list an id stay
+            as they are.
+
+        Raises:
+            InvalidIdError, InvalidTypeError, InvalidValueError: no ids, or none that could be stored.
+            ReadOnlyError: the store may not be changed.
+            DiskError: it is not done; a plan stays, by which it is gone on with.
+        """
+        session = self._opened()
+        if isinstance(ids, str):
+            raise InvalidTypeError("ids must be a list of ids, not one string", hint="Write [id].")
+        checked = [validate_id(entity_id) for entity_id in ids]
+        if not checked:
+            raise InvalidValueError("there is nothing to purge", hint="Give at least one id.")
+        if kind not in ("memory", "assembly"):
+            raise InvalidValueError(f"kind is {kind!r}", hint='Write "memory" or "assembly".')
+        return await session.in_writer(lambda: session.store.purge(checked, kind, backups=backups, progress=progress))

@@ -25,10 +25,13 @@ __all__ = [
     "JOURNAL",
     "JOURNAL_RESERVE",
     "LOCK_FILE",
+    "LOGS",
     "MAPPING",
     "MEMORIES",
+    "PURGE_PLAN",
     "QUARANTINE",
     "REPAIR_PLAN",
+    "SNAPSHOTS",
     "SUPERBLOCK",
     "TEXT",
     "TEXT_FILE",
@@ -43,6 +46,7 @@ __all__ = [
     "index_backup_moment",
     "index_backup_path",
     "is_scratch",
+    "purge_receipt_path",
     "quarantine_path",
     "scratch_path",
     "segment_number",
@@ -77,6 +81,9 @@ INDEX_BACKUPS: Final = "backups/index"
 QUARANTINE: Final = "quarantine"
 JOURNAL_RESERVE: Final = "journal/reserve"
 REPAIR_PLAN: Final = "quarantine/repair_plan.json"
+SNAPSHOTS: Final = "backups/snapshots"
+LOGS: Final = "logs"
+PURGE_PLAN: Final = "logs/purge_plan.json"
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.
@@ -227,6 +234,11 @@ def scratch_path(folder: str, token: str) -> str:
 def quarantine_path(stamp: str, name: str) -> str:
     """Path of what was set aside at `stamp` and was called `name`; each stamp has a folder of its own."""
     return f"{QUARANTINE}/{stamp}/{name}"
+
+
+def purge_receipt_path(stamp: str) -> str:
+    """Path of the receipt of the purge that began at `stamp`."""
+    return f"{LOGS}/purge-{stamp}.json"
 
 
 def is_scratch(name: str) -> bool:

@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.embedder import Embedder
@@ -21,9 +21,10 @@ from synthians_memory.engine.expiry import live_ids
 from synthians_memory.engine.fusion import Fusion
 from synthians_memory.engine.iteration import iterate, load_many
 from synthians_memory.engine.ownership import Ownership
+from synthians_memory.engine.purge import Eraser
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.searching import checked_recall, entry_to_remember, recall, require_positive, search
-from synthians_memory.engine.session import Session
+from synthians_memory.engine.session import Session, release_opened
 from synthians_memory.engine.statistics import statistics
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.transaction import (
@@ -68,6 +69,8 @@ class Persistence:
     `OverloadedError`, and `JournalFailedError`. Whatever they raise, nothing of the write is
     acknowledged; a cancelled write has an unknown but whole outcome.
     """
+
+    _erasers: ClassVar[tuple[Eraser, ...]] = ()
 
     def __init__(
         self,
@@ -134,7 +137,7 @@ class Persistence:
         try:
             store = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(_release_opened)
+            opening.add_done_callback(release_opened)
             raise
         return Session(store, ownership)
 
@@ -147,6 +150,7 @@ class Persistence:
             read_only=self._read_only,
             embedder=(embedder.name, embedder.dimension) if embedder is not None else None,
             metric_given=self._metric_given,
+            erasers=self._erasers,
         )
 
     def _local_backend(self) -> Backend:
@@ -491,9 +495,3 @@ class Persistence:
         key = validate_id(entity_id, f"{kind}_id")
         outcomes = await self._opened().commit([Operation(kind, key, None, checked_expected(expected))])
         return outcomes[0] is True
-
-
-def _release_opened(opening: asyncio.Future[Store]) -> None:
-    """The caller of `initialize` was cancelled: nobody will use what it opened."""
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().release()

@@ -96,7 +96,7 @@ class Writer:
             self._queue.put(item)
 
     def call(self, function: Callable[[], T]) -> Future[T]:
-        """Run `function` in the writer's thread, after what was submitted before and with no checkpoint under way."""
+        """Run `function` in the writer's thread, after what was submitted before; nothing else changes files meanwhile."""
         future: Future[T] = Future()
         self._put(_Call(function, future))
         return future
@@ -191,6 +191,8 @@ class Writer:
         self._finish_hardening()
         if isinstance(item, _Stop):
             return False
+        if self._preparing is not None:
+            self._preparing.result()
         _run_call(item)
         self._after_changes()
         return True

@@ -370,6 +370,17 @@ class Journal:
         for path in (_SPARE, _NEXT):
             self._backend.unlink(path)
 
+    def discard_written_blanks(self) -> None:
+        """Remove scratch segments and a reserve that are not as they are made, all zeros; none is being made meanwhile.
+
+        Raises:
+            DiskError: one of them is still there.
+        """
+        for path in (_SPARE, _NEXT, JOURNAL_RESERVE):
+            if (self._backend.read(path) or b"").strip(b"\0"):
+                self._backend.unlink(path)
+                self._forget(path)
+
     def _refuse_if_failed(self) -> None:
         if self.failure is not None:
             raise JournalFailedError(self.failure.message, path=self.failure.path, errno=self.failure.errno or 0)
