@@ -17,6 +17,7 @@ __all__ = [
     "ImportReport",
     "LeftPlace",
     "LineProblem",
+    "PurgeAction",
     "PurgeReceipt",
     "PurgedPlace",
     "RecallHit",
@@ -29,6 +30,7 @@ __all__ = [
 
 RecallMode = Literal["hybrid", "vector", "text"]
 Severity = Literal["damage", "inconsistency", "note"]
+PurgeAction = Literal["removed", "rewritten", "blanked"]
 
 # code -> (severity, what it means, what repair does)
 FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
@@ -187,12 +189,14 @@ class PurgedPlace:
 
     Attributes:
         path: relative to the store.
-        what: what it was, and what was done: removed, written anew, or blanked.
+        what: what it was.
+        action: "removed", "rewritten" without it, or "blanked": zeros stand in its place.
         bytes: how many bytes were removed or blanked; of a file written anew, how long it was before.
     """
 
     path: str
     what: str
+    action: PurgeAction
     bytes: int
 
 

@@ -20,7 +20,7 @@ import orjson
 
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer, Operation
-from synthians_memory.engine.documents import read_document, read_file, write_document
+from synthians_memory.engine.documents import read_document, read_file, write_document, write_whole
 from synthians_memory.engine.faiss_index import HAS_FAISS
 from synthians_memory.engine.index_backup import index_backups
 from synthians_memory.engine.quarantine_purge import purge_quarantine
@@ -52,11 +52,12 @@ from synthians_memory.layout import (
     id_of_file_name,
     is_scratch,
     purge_receipt_path,
+    scratch_path,
     segment_number,
     stamp_of,
 )
 from synthians_memory.models import MemoryAssembly
-from synthians_memory.reports import LeftPlace, PurgedPlace, PurgeReceipt
+from synthians_memory.reports import LeftPlace, PurgeAction, PurgedPlace, PurgeReceipt
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.segment import read_journal
 from synthians_memory.times import format_time, from_micros, parse_time
@@ -136,7 +137,31 @@ class Purger:
             DamagedViewError: the plan cannot be read.
         """
         plan = _load_plan(self._backend)
-        return None if plan is None else self._run(plan)
+        if plan is None:
+            return None
+        self._once_more(plan)
+        return self._run(plan)
+
+    def _once_more(self, plan: _Plan) -> None:
+        """Make again what an earlier attempt has done, and may have lost in a sync that failed."""
+        for place in plan.places:
+            if place.action == "removed" and self._backend.stat(place.path) is None:
+                self._come_and_go(place.path)
+            elif place.action == "blanked" and (data := read_file(self._backend, place.path)) is not None:
+                write_whole(self._backend, place.path, [data])
+
+    def _come_and_go(self, path: str) -> None:
+        """A removal that was lost is made up for by no other sync, but by a name that comes and goes."""
+        folder = path.rpartition("/")[0]
+        made = bool(folder) and self._backend.make_folder(folder)
+        scratch = scratch_path(folder, "purge")
+        self._backend.unlink(scratch)
+        self._backend.create(scratch).close()
+        self._backend.replace(scratch, path)
+        self._remove([path])
+        if made:
+            self._backend.remove_folder(folder)
+            self._backend.sync_folder(folder.rpartition("/")[0])
 
     def _unused_moment(self) -> int:
         micros = self._state.clock.micros()
@@ -167,7 +192,7 @@ class Purger:
         # The delete may have set a version aside that was written outside.
         plan = self._noted(plan, traces, self._aside(traces))
         purge_quarantine(self._backend, traces)
-        _remove(self._backend, [place.path for place in self._strays(traces)])
+        self._remove([place.path for place in self._strays(traces)])
         self._step(6)
         for eraser in self._erasers if plan.backups else ():
             plan = self._noted(plan, traces, eraser.erase(self._backend, traces))
@@ -209,19 +234,19 @@ class Purger:
 
     def _inventory(self, traces: Traces) -> Iterator[PurgedPlace]:
         for path in sorted(traces.paths):
-            yield from self._place(path, "entity file, removed")
+            yield from self._place(path, "entity file", "removed")
         for name in self._segments():
-            yield from self._place(f"{JOURNAL}/{name}", "journal segment, dropped after a checkpoint")
+            yield from self._place(f"{JOURNAL}/{name}", "journal segment, after a checkpoint", "removed")
         for path in _VIEWS:
-            yield from self._place(path, "view, written anew without it")
+            yield from self._place(path, "view", "rewritten")
         for name, stat in self._backend.scan(TEXT):
             if stat.kind == "file":
-                yield PurgedPlace(f"{TEXT}/{name}", "text index, removed; built anew when it is asked", stat.size)
+                yield PurgedPlace(f"{TEXT}/{name}", "text index, built anew when it is asked", "removed", stat.size)
 
-    def _place(self, path: str, what: str) -> Iterator[PurgedPlace]:
+    def _place(self, path: str, what: str, action: PurgeAction) -> Iterator[PurgedPlace]:
         stat = self._backend.stat(path)
         if stat is not None and stat.kind == "file":
-            yield PurgedPlace(path, what, stat.size)
+            yield PurgedPlace(path, what, action, stat.size)
 
     def _segments(self) -> set[str]:
         return {name for name, _ in self._backend.scan(JOURNAL) if segment_number(name) is not None}
@@ -238,10 +263,8 @@ class Purger:
             self._state.cache.discard(key)
             stat = self._backend.stat(entity_path(*key))
             if stat is not None and stat.kind != "folder":
-                # A file that is nobody's, or that could not be removed before.
-                self._backend.unlink(entity_path(*key))
-        for folder in sorted({ENTITY_FOLDERS[kind] for kind, _ in traces.keys}):
-            self._backend.sync_folder(folder)
+                # A file that is nobody's, or that could not be removed before; the checkpoint makes it durable.
+                self._state.files.remove(*key)
 
     def _drop_journal(self) -> None:
         """Write all views anew, and drop every segment that is there now, also where a reader beside holds them."""
@@ -272,29 +295,41 @@ class Purger:
         self._backend.sync_folder(JOURNAL)
         if not HAS_FAISS:
             # Whoever has it builds them again.
-            _remove(self._backend, [MAPPING, FAISS_FILE, FAISS_NEXT, VECTORS_LOG])
+            self._remove([MAPPING, FAISS_FILE, FAISS_NEXT, VECTORS_LOG])
 
     def _remove_text(self) -> None:
         self._state.text.discard(StateSource(self._state))
         names = [name for name, stat in self._backend.scan(TEXT) if stat.kind == "file"]
-        _remove(self._backend, [f"{TEXT}/{name}" for name in names])
+        self._remove([f"{TEXT}/{name}" for name in names])
+
+    def _remove(self, paths: Sequence[str]) -> None:
+        """Unlink files, durably; raises DiskError."""
+        for path in paths:
+            self._backend.unlink(path)
+        for folder in sorted({path.rpartition("/")[0] for path in paths}):
+            try:
+                self._backend.sync_folder(folder)
+            except DiskError:
+                # It may have lost names that were waiting for theirs.
+                self._state.files.doubtful |= folder in ENTITY_FOLDERS.values()
+                raise
 
     def _strays(self, traces: Traces) -> list[PurgedPlace]:
         """Copies of the memory index that list the entities, a plan of a repair, scratch, copies under other names."""
-        places = [*self._place(REPAIR_PLAN, "plan of an interrupted repair, removed")]
+        places = [*self._place(REPAIR_PLAN, "plan of an interrupted repair", "removed")]
         for name in index_backups(self._backend):
             path = f"{INDEX_BACKUPS}/{name}"
             if traces.lists(read_file(self._backend, path) or b""):
-                places += self._place(path, "copy of the memory index, removed")
+                places += self._place(path, "copy of the memory index", "removed")
         for folder in ("", *(path for path in INITIAL_FOLDERS if path != JOURNAL), LOGS):
             for name, stat in self._backend.scan(folder):
                 path = f"{folder}/{name}" if folder else name
                 if stat.kind == "file" and is_scratch(name):
-                    places.append(PurgedPlace(path, "scratch of an interrupted write, removed", stat.size))
+                    places.append(PurgedPlace(path, "scratch of an interrupted write", "removed", stat.size))
         for kind, folder in ENTITY_FOLDERS.items():
             for name, stat in self._backend.scan(folder):
                 if stat.kind == "file" and self._is_copy(kind, f"{folder}/{name}", traces):
-                    places.append(PurgedPlace(f"{folder}/{name}", "copy under another name, removed", stat.size))
+                    places.append(PurgedPlace(f"{folder}/{name}", "copy under another name", "removed", stat.size))
         return places
 
     def _is_copy(self, kind: Kind, path: str, traces: Traces) -> bool:
@@ -366,14 +401,6 @@ class Purger:
 def _make_folder(backend: Backend, path: str) -> None:
     if backend.make_folder(path):
         backend.sync_folder(path.rpartition("/")[0])
-
-
-def _remove(backend: Backend, paths: Sequence[str]) -> None:
-    """Unlink files, durably; raises DiskError."""
-    for path in paths:
-        backend.unlink(path)
-    for folder in sorted({path.rpartition("/")[0] for path in paths}):
-        backend.sync_folder(folder)
 
 
 def _lines(fields: dict[str, Any]) -> list[bytes]:

@@ -86,7 +86,7 @@ def _is_piece(origin: str) -> bool:
 def _places(backend: Backend, folder: str) -> Iterator[PurgedPlace]:
     for name, stat in sorted(backend.scan(folder)):
         if stat.kind != "folder":
-            yield PurgedPlace(f"{folder}/{name}", "set aside by a repair or a recovery, removed", stat.size)
+            yield PurgedPlace(f"{folder}/{name}", "set aside by a repair or a recovery", "removed", stat.size)
 
 
 def _blanks(backend: Backend, folder: str, traces: Traces) -> Iterator[tuple[PurgedPlace, bytes]]:
@@ -94,4 +94,4 @@ def _blanks(backend: Backend, folder: str, traces: Traces) -> Iterator[tuple[Pur
     for path in _files(backend, folder):
         data, count = traces.blanked(read_file(backend, path) or b"")
         if count:
-            yield PurgedPlace(path, "piece of a journal that was set aside, its records blanked", count), data
+            yield PurgedPlace(path, "piece of a journal that was set aside", "blanked", count), data
