@@ -291,6 +291,7 @@ class Purger:
                 hint="Look with `stats` why files cannot be written, then purge again.",
             )
         if journal is not None:
+            journal.drop_unsure()
             journal.discard_written_blanks()
         self._backend.sync_folder(JOURNAL)
         if not HAS_FAISS:

@@ -72,6 +72,9 @@ def _files(backend: Backend, folder: str) -> Iterator[str]:
 
 
 def _is_own(backend: Backend, folder: str, origin: str, traces: Traces) -> bool:
+    if not origin and any(path.rpartition("/")[2] in traces.file_names for path in _files(backend, folder)):
+        # An earlier attempt got as far as the note.
+        return True
     if origin in traces.paths or _is_piece(origin):
         return origin in traces.paths
     judge = traces.mentions if origin == REPAIR_PLAN else traces.names
@@ -84,7 +87,8 @@ def _is_piece(origin: str) -> bool:
 
 
 def _places(backend: Backend, folder: str) -> Iterator[PurgedPlace]:
-    for name, stat in sorted(backend.scan(folder)):
+    # The note last: it tells what the others are.
+    for name, stat in sorted(backend.scan(folder), key=lambda entry: (entry[0].endswith(_NOTE), entry[0])):
         if stat.kind != "folder":
             yield PurgedPlace(f"{folder}/{name}", "set aside by a repair or a recovery", "removed", stat.size)
 

@@ -35,13 +35,14 @@ class Traces:
     """What is known of the entities `keys`, and grows by `learn`; used by one thread.
 
     Attributes:
-        paths: of their files.
+        paths, file_names: of their files.
         hashes: content hashes of the versions seen, as hexadecimal digits.
     """
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self.keys = frozenset(keys)
         self.paths = frozenset(entity_path(*key) for key in self.keys)
+        self.file_names = frozenset(path.rpartition("/")[2] for path in self.paths)
         self.hashes: set[str] = set()
         self._names = [
             _ID_FIELDS[kind] + space + text for kind, i in self.keys for space in (b" ", b"") for text in _spelt(i)
