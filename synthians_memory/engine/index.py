@@ -141,6 +141,8 @@ class MemoryIndex:
             found = expiry_in_file(entity_id) if micros == UNKNOWN else micros
             if found != micros:
                 self.put_row(("memory", entity_id), with_expiry(rows[entity_id], found))
+                # A log of that many rows would be read at every open.
+                self.snapshot_wanted = True
             if found not in (NEVER, UNKNOWN):
                 times[entity_id] = found
         self.expiry.replace_all(times)
