@@ -22,7 +22,7 @@ from synthians_memory.times import Clock, to_micros
 __all__ = ["expired_now", "judge_expiry", "live_ids", "nearest_live", "unexpired"]
 
 # So few are passed over among the hits; more are left out of what is searched.
-_FEW: Final = 64
+_FEW: Final = 256
 
 
 def unexpired(entity: Entity | None, clock: Clock) -> Entity | None:
@@ -52,7 +52,10 @@ def nearest_live(
         return state.vectors.search(query, k, kind, allowed)
     if allowed is None and len(expired) <= _FEW:
         hits = state.vectors.search(query, k + len(expired), kind)
-        return [hit for hit in hits if hit[0] not in expired][:k]
+        found = [hit for hit in hits if hit[0] not in expired][:k]
+        if len(found) == k or len(hits) == state.vectors.count(kind):
+            return found
+        # An approximate search may come back with less than it was asked for.
     ids = state.vectors.hashes(kind) if allowed is None else allowed
     return state.vectors.search(query, k, kind, [entity_id for entity_id in ids if entity_id not in expired])
 

@@ -179,7 +179,9 @@ class Purger:
         self._committer.force()
         traces = Traces((plan.kind, entity_id) for entity_id in plan.ids)
         self._learn(traces)
-        plan = self._noted(plan, traces, [*self._inventory(traces), *self._aside(traces)])
+        self._make_logs()
+        # Written anew also where it is there: its name may have been lost in a sync that failed.
+        plan = self._noted(plan, traces, [*self._inventory(traces), *self._aside(traces)], first=True)
         self._step(1)
         purge_quarantine(self._backend, traces)
         self._step(2)
@@ -203,15 +205,21 @@ class Purger:
         if self._progress is not None:
             self._progress(number, _STEPS)
 
-    def _noted(self, plan: _Plan, traces: Traces, places: Sequence[PurgedPlace]) -> _Plan:
+    def _noted(self, plan: _Plan, traces: Traces, places: Sequence[PurgedPlace], *, first: bool = False) -> _Plan:
         """`plan` with what else is known, durably saved; the first sight of a place counts, before anything was removed."""
         known = {(place.path, place.what): place for place in (*places, *plan.places)}
         hashes = tuple(sorted({*plan.content_hashes, *traces.hashes}))
         noted = replace(plan, places=tuple(known[key] for key in sorted(known)), content_hashes=hashes)
-        if noted != plan or self._backend.stat(PURGE_PLAN) is None:
-            _make_folder(self._backend, LOGS)
+        if noted != plan or first:
             write_document(self._backend, PURGE_PLAN, _lines(asdict(noted)))
         return noted
+
+    def _make_logs(self) -> None:
+        """The folder of the plan, durably; an empty one may be what an earlier attempt has made and could not sync."""
+        if next(self._backend.scan(LOGS), None) is None:
+            self._backend.remove_folder(LOGS)
+        if self._backend.make_folder(LOGS):
+            self._backend.sync_folder("")
 
     def _aside(self, traces: Traces) -> list[PurgedPlace]:
         return [*purge_quarantine(self._backend, traces, dry_run=True), *self._strays(traces)]
@@ -397,11 +405,6 @@ class Purger:
         while piece := self._backend.read(path, offset, 2 * _STRIDE):
             yield piece
             offset += _STRIDE
-
-
-def _make_folder(backend: Backend, path: str) -> None:
-    if backend.make_folder(path):
-        backend.sync_folder(path.rpartition("/")[0])
 
 
 def _lines(fields: dict[str, Any]) -> list[bytes]:

@@ -273,7 +273,8 @@ def _pack_table(kind: Kind, found: Collection[dict[str, Any]]) -> list[bytes] | 
         "expires_at": NEVER,
     }
     if kind == "memory":
-        if any(row.get("expires_at", row) is not None for row in found):
+        times = [row.get("expires_at", row) for row in found]
+        if times.count(None) < len(times):
             columns["expires_at"] = np.array([_expiry_from_json(kind, row) for row in found], dtype=np.int64)
         columns["quickrecal_score"] = np.array(array("d", [row["quickrecal_score"] for row in found]))
     else:

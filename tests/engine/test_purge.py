@@ -15,11 +15,15 @@ import pytest
 
 from synthians_memory import MemoryAssembly, MemoryEntry, MemoryPersistence
 from synthians_memory.engine.exact import prepare
+from synthians_memory.engine.traces import Traces
 from synthians_memory.errors import InvalidIdError, InvalidTypeError, InvalidValueError, ReadOnlyError
 from synthians_memory.hashing import embedding_hash
 from synthians_memory.layout import PURGE_PLAN
 from synthians_memory.models import as_vector
+from synthians_memory.reports import PurgedPlace
+from synthians_memory.storage.backend import Backend
 from synthians_memory.testing.clock import ManualClock
+from synthians_memory.testing.store_scenarios import logged_views
 
 CONTENT = 'The "Zwiebelfisch" sleeps\nunder a quokka\\bridge of ünïcödé'
 EARLIER = "An earlier Axolotlversion stood here for a while, and was replaced"
@@ -213,10 +217,12 @@ class TestThatNothingIsLeft:
         assert traces(root, needles(text), but=(receipt.path,)) == []
         assert (folder / "0000000001.wal").read_bytes().endswith(b"SMR1what is another's")
 
-    async def test_the_magic_bytes_in_a_text_hide_nothing(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("embedding", [VECTOR, None], ids=["embedded", "plain"])
+    async def test_the_magic_bytes_in_a_text_hide_nothing(self, tmp_path: Path, embedding: list[float] | None) -> None:
         root = tmp_path / "store"
+        hiding = secret(content=f"SMR1SMF1 {CONTENT} SMR1 quokka", embedding=embedding)
         async with MemoryPersistence(root) as store:
-            await store.save_memories_batch([other(1), secret(content=f"SMR1SMF1 {CONTENT} SMR1 quokka"), other(2)])
+            await store.save_memories_batch([other(1), hiding, other(2)])
             (segment,) = sorted((root / "journal").glob("*.wal"))[-1:]
             data = segment.read_bytes()
         folder = root / "quarantine" / "20260101_000000_000000"
@@ -229,6 +235,34 @@ class TestThatNothingIsLeft:
         kept = (folder / segment.name).read_bytes()
         assert b"other words 1" in kept
         assert b"other words 2" in kept
+
+    async def test_of_a_spare_that_an_earlier_life_has_left(self, tmp_path: Path) -> None:
+        root = tmp_path / "store"
+        async with MemoryPersistence(root) as store:
+            await store.save_memories_batch([secret(), other(1)])
+        for name in ("reserve", ".scratch-spare"):
+            (root / "journal" / name).write_bytes(CONTENT.encode().ljust(65536, b"\0"))
+        async with MemoryPersistence(root) as store:
+            assert (root / "journal" / ".scratch-spare").exists()
+            receipt = await store.purge([ID])
+            assert traces(root, needles(CONTENT), but=(receipt.path,)) == []
+            await store.save_memory(other(2))
+
+    async def test_of_the_logs_of_the_views(self, tmp_path: Path) -> None:
+        root = tmp_path / "store"
+        with logged_views(100.0):
+            async with MemoryPersistence(root, index_backup_count=0) as store:
+                await store.save_memories_batch([other(n) for n in range(9)])
+                await store.checkpoint()
+                await store.save_memory(secret(content=EARLIER, embedding=OLD_VECTOR))
+                await store.checkpoint()
+                await store.save_memory(secret())
+                await store.checkpoint()
+                for name in ("memory_index.log", "vector_index/vectors.log"):
+                    assert ID.encode() in (root / name).read_bytes()
+                receipt = await store.purge([ID])
+                assert traces(root, needles(CONTENT, EARLIER), but=(receipt.path,)) == []
+                assert len(await store.load_all()) == 9
 
     async def test_a_reader_beside_does_not_keep_segments(self, tmp_path: Path) -> None:
         root = tmp_path / "store"
@@ -305,6 +339,38 @@ class TestReceipt:
             first.path.removeprefix("logs/"),
             second.path.removeprefix("logs/"),
         }
+
+
+class Shelf:
+    """A part of the directory that answers for itself."""
+
+    folder = "backups/snapshots"
+
+    def erase(self, backend: Backend, traces: Traces) -> list[PurgedPlace]:
+        found = [f"{self.folder}/{name}" for name, _ in backend.scan(self.folder)]
+        own = [path for path in found if traces.quoted_in(backend.read(path) or b"")]
+        for path in own:
+            backend.unlink(path)
+        backend.sync_folder(self.folder)
+        return [PurgedPlace(path, "a copy on a shelf", "removed", 7) for path in own]
+
+
+class TestBackups:
+    @pytest.mark.parametrize("backups", [True, False])
+    async def test_they_are_purged_on_request(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backups: bool
+    ) -> None:
+        monkeypatch.setattr(MemoryPersistence, "_erasers", (Shelf(),))
+        shelf = tmp_path / "store" / "backups" / "snapshots"
+        async with MemoryPersistence(tmp_path / "store") as store:
+            stored = await store.save_memory(secret())
+            shelf.mkdir()
+            (shelf / "one").write_bytes((tmp_path / "store" / "memories" / f"{ID}.json").read_bytes())
+            (shelf / "two").write_text("what is another's")
+            receipt = await store.purge([stored.memory_id], backups=backups)
+        assert {path.name for path in shelf.iterdir()} == ({"two"} if backups else {"one", "two"})
+        assert [place.path for place in receipt.left] == ([] if backups else ["backups/snapshots"])
+        assert ("backups/snapshots/one" in {place.path for place in receipt.removed}) is backups
 
 
 class TestAround:
