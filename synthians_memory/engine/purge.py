@@ -119,6 +119,8 @@ class Purger:
         self._checkpointer = checkpointer
         self._erasers = erasers
         self._progress = progress
+        # Saved anew after a purge had begun that is gone on with: theirs is the id, and nothing else of it.
+        self._renewed: frozenset[Key] = frozenset()
 
     def purge(self, ids: Sequence[str], kind: Kind, *, backups: bool) -> PurgeReceipt:
         """As `MemoryPersistence.purge`; a purge that was interrupted is finished first."""
@@ -139,8 +141,15 @@ class Purger:
         plan = _load_plan(self._backend)
         if plan is None:
             return None
+        keys: list[Key] = [(plan.kind, entity_id) for entity_id in plan.ids]
+        held = {key: self._state.index.hash(key) for key in keys}
+        self._renewed = frozenset(
+            key for key, found in held.items() if found and found.hex() not in plan.content_hashes
+        )
         self._once_more(plan)
-        return self._run(plan)
+        receipt = self._run(plan)
+        self._renewed = frozenset()
+        return receipt
 
     def _once_more(self, plan: _Plan) -> None:
         """Make again what an earlier attempt has done, and may have lost in a sync that failed."""
@@ -226,23 +235,25 @@ class Purger:
 
     def _learn(self, traces: Traces) -> None:
         """What the entities say, in every version that is still to be had."""
-        for path in sorted(traces.paths):
-            data = read_file(self._backend, path)
+        for key in traces.keys - self._renewed:
+            data = read_file(self._backend, entity_path(*key))
             if data is not None:
                 traces.learn(data)
-        for key in traces.keys:
+            acknowledged = self._state.index.hash(key)
+            if acknowledged is not None:
+                traces.hashes.add(acknowledged.hex())
             version = self._state.overlay.get(key)[1]
             if version is not None:
                 traces.learn(version.data)
         identity = (self._state.superblock.store_id, self._state.superblock.epoch)
         for entry in read_journal(self._backend, identity).entries:
             for record in map(decode_record, entry.records):
-                if record.key in traces.keys and record.data is not None:
+                if record.key in traces.keys - self._renewed and record.data is not None:
                     traces.learn(record.data)
 
     def _inventory(self, traces: Traces) -> Iterator[PurgedPlace]:
-        for path in sorted(traces.paths):
-            yield from self._place(path, "entity file", "removed")
+        for key in sorted(traces.keys - self._renewed):
+            yield from self._place(entity_path(*key), "entity file", "removed")
         for name in self._segments():
             yield from self._place(f"{JOURNAL}/{name}", "journal segment, after a checkpoint", "removed")
         for path in _VIEWS:
@@ -260,14 +271,15 @@ class Purger:
         return {name for name, _ in self._backend.scan(JOURNAL) if segment_number(name) is not None}
 
     def _delete(self, traces: Traces) -> None:
-        held = sorted(key for key in traces.keys if self._state.index.hash(key) is not None)
+        purged = traces.keys - self._renewed
+        held = sorted(key for key in purged if self._state.index.hash(key) is not None)
         for start in range(0, len(held), _AT_ONCE):
             batch = Batch([Operation(*key, None) for key in held[start : start + _AT_ONCE]])
             self._committer.commit([batch])
             if batch.error is not None:
                 raise batch.error
         self._committer.force()
-        for key in traces.keys:
+        for key in purged:
             self._state.cache.discard(key)
             stat = self._backend.stat(entity_path(*key))
             if stat is not None and stat.kind != "folder":
@@ -351,7 +363,8 @@ class Purger:
     # The end
 
     def _finish(self, plan: _Plan, traces: Traces) -> PurgeReceipt:
-        for path in sorted(traces.paths):
+        for key in sorted(traces.keys - self._renewed):
+            path = entity_path(*key)
             if self._backend.stat(path) is not None:
                 raise DiskError(f"{path} is still there", path=path, hint="Move it away, then purge again.")
         left = tuple(sorted(self._left(plan, traces), key=lambda place: place.path))
@@ -397,7 +410,7 @@ class Purger:
             for name, stat in self._backend.scan(path):
                 yield from self._quoting(f"{path}/{name}", stat.kind, traces)
         elif kind == "file" and any(map(traces.quoted_in, self._pieces(path))):
-            yield LeftPlace(path, "none of the store's own files, and it holds a text of it")
+            yield LeftPlace(path, "it holds a text of it, and is not the store's to remove")
 
     def _pieces(self, path: str) -> Iterator[bytes]:
         """A file in pieces that overlap, so that no text falls between two of them."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from synthians_memory.engine.commit import Batch
 from synthians_memory.engine.store import Store
 from synthians_memory.errors import SynthiansMemoryError
 from synthians_memory.layout import LOGS, PURGE_PLAN, QUARANTINE, entity_path
@@ -15,7 +16,7 @@ from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.faults import SYNCING, Fault, FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.power_cut import Policy
-from synthians_memory.testing.store_history import DrivenStore, StoreHistory, observe
+from synthians_memory.testing.store_history import DrivenStore, StoreHistory, observe, save
 from synthians_memory.testing.store_scenarios import SMALL_STORE, assembly, memory
 from synthians_memory.testing.stored_files import all_files
 from synthians_memory.testing.sweep import for_each_crash, for_each_fault
@@ -229,6 +230,36 @@ def test_a_plan_that_cannot_be_read_keeps_nobody_out(disk: FaultyDisk) -> None:
     assert contents(store) == {**OTHERS, ID: VERSIONS[2].content}
     with pytest.raises(SynthiansMemoryError):
         store.purge([ID], "memory", backups=False, progress=None)
+    store.close()
+
+
+@pytest.mark.parametrize("opened_again", [True, False])
+def test_what_was_saved_anew_is_not_purged_by_what_goes_on(disk: FaultyDisk, opened_again: bool) -> None:
+    life = disk.copy()
+    backend = FaultyBackend(life)
+    store = Store.open(backend, BACKED_UP, ManualClock())
+    # The text index is removed behind the delete.
+    life.plan(Fault(12, 13, forever=True, verbs=frozenset(["unlink"])))
+    with pytest.raises(SynthiansMemoryError):
+        store.purge([ID], "memory", backups=False, progress=None)
+    life.clear_plan()
+    assert store.load(("memory", ID)) is None
+    anew = VERSIONS[0].replace(content="said anew")
+    batch = Batch([save(anew)])
+    store.commit([batch])
+    assert batch.error is None
+    if opened_again:
+        store.release()
+        store = Store.open(FaultyBackend(life), BACKED_UP, ManualClock())
+    else:
+        store.purge(["m4"], "memory", backups=False, progress=None)
+    found = store.load(("memory", ID))
+    assert isinstance(found, MemoryEntry)
+    assert found.content == "said anew"
+    assert store.state.backend.stat(PURGE_PLAN) is None
+    data = b"".join(data for path, data in all_files(store.state.backend).items() if not path.startswith(LOGS))
+    assert not any(entry.content.encode() in data for entry in VERSIONS)
+    assert not [finding for finding in store.check("full") if finding.severity != "note"]
     store.close()
 
 
