@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
+from frozen_rows import frozen_rows
 
 from synthians_memory.codec import encode, seal
 from synthians_memory.config import StoreConfig
@@ -335,8 +336,9 @@ DEFECTS: Final[dict[str, Defect]] = {
 def files_of(defect: str) -> Files:
     """The files of the store that is broken in that way."""
     inflict, recipe = DEFECTS[defect]
-    files = sound(recipe)
-    inflict(files)
+    with frozen_rows():
+        files = sound(recipe)
+        inflict(files)
     return files
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 import v1_stores
+from frozen_rows import frozen_rows
 from v1_stores import Files
 
 from synthians_memory.codec import line_of
@@ -167,7 +168,8 @@ def _compact(value: object) -> str:
 
 def _all_of(name: str) -> Files:
     recipe = STORES[name]
-    files = recipe.make()
+    with frozen_rows():
+        files = recipe.make()
     return {**{f"store/{path}": data for path, data in files.items()}, **_expected(recipe, files)}
 
 

@@ -12,17 +12,30 @@ from synthians_memory.engine.vector_index import MemoryVectorIndex
 from synthians_memory.errors import SynthiansMemoryError
 from synthians_memory.facade import MemoryPersistence
 from synthians_memory.models import MemoryAssembly, MemoryEntry
-from synthians_memory.reports import Finding, ImportReport, RecallHit, RecallParts, RepairReport, SearchHit
+from synthians_memory.reports import (
+    Finding,
+    ImportReport,
+    LeftPlace,
+    PurgedPlace,
+    PurgeReceipt,
+    RecallHit,
+    RecallParts,
+    RepairReport,
+    SearchHit,
+)
 
 __all__ = [
     "ABSENT",
     "Embedder",
     "Finding",
     "ImportReport",
+    "LeftPlace",
     "MemoryAssembly",
     "MemoryEntry",
     "MemoryPersistence",
     "MemoryVectorIndex",
+    "PurgeReceipt",
+    "PurgedPlace",
     "RecallHit",
     "RecallParts",
     "RepairReport",

@@ -43,12 +43,14 @@ __all__ = [
     "MOVED",
     "NOT_IMPORTED",
     "PART_FOLDERS",
+    "PURGE_PLAN",
     "QUARANTINE",
     "REPAIR_PLAN",
     "RUN_CONTEXT",
     "RUN_INPUTS",
     "RUN_META",
     "RUN_OUTPUTS",
+    "SNAPSHOTS",
     "STATE",
     "STATE_FILES",
     "SUPERBLOCK",
@@ -72,6 +74,7 @@ __all__ = [
     "is_set_aside",
     "issue_path",
     "path_in",
+    "purge_receipt_path",
     "quarantine_path",
     "scratch_path",
     "segment_number",
@@ -138,6 +141,8 @@ PART_FOLDERS: Final = (LEDGER, "state")
 NOT_IMPORTED: Final = "quarantine/not_imported"
 # The plan of a move, and afterwards what tells where the store is now.
 MOVED: Final = "moved.json"
+SNAPSHOTS: Final = "backups/snapshots"
+PURGE_PLAN: Final = "logs/purge_plan.json"
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.
@@ -321,6 +326,11 @@ def is_cut_log(name: str) -> bool:
 def path_in(folder: str, name: str) -> str:
     """Path of `name` in `folder` ("" is the store itself)."""
     return f"{folder}/{name}" if folder else name
+
+
+def purge_receipt_path(stamp: str) -> str:
+    """Path of the receipt of the purge that began at `stamp`."""
+    return f"{LOGS}/purge-{stamp}.json"
 
 
 def is_scratch(name: str) -> bool:

@@ -15,7 +15,11 @@ __all__ = [
     "FINDING_CODES",
     "Finding",
     "ImportReport",
+    "LeftPlace",
     "LineProblem",
+    "PurgeAction",
+    "PurgeReceipt",
+    "PurgedPlace",
     "RecallHit",
     "RecallMode",
     "RecallParts",
@@ -26,6 +30,7 @@ __all__ = [
 
 RecallMode = Literal["hybrid", "vector", "text"]
 Severity = Literal["damage", "inconsistency", "note"]
+PurgeAction = Literal["removed", "rewritten", "blanked"]
 
 # code -> (severity, what it means, what repair does)
 FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
@@ -197,6 +202,65 @@ class RepairReport:
             "dry_run": self.dry_run,
             "clean": self.clean,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedPlace:
+    """A place where traces of purged entities stood, or may have stood.
+
+    Attributes:
+        path: relative to the store.
+        what: what it was.
+        action: "removed", "rewritten" without it, or "blanked": zeros stand in its place.
+        bytes: how many bytes were removed or blanked; of a file written anew, how long it was before.
+    """
+
+    path: str
+    what: str
+    action: PurgeAction
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftPlace:
+    """A place that still has, or may have, a trace, and that a purge does not touch.
+
+    Attributes:
+        path: relative to the store.
+        why: what it is, and what can be done.
+    """
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeReceipt:
+    """What a purge did; it holds no text of what was purged, only ids, paths and hashes.
+
+    Attributes:
+        kind, ids: what was purged.
+        not_stored: those of the ids that the store did not hold when the purge began.
+        started_at, finished_at: RFC 3339 in UTC.
+        content_hashes: SHA-256 of the versions that were found, as hexadecimal digits.
+        removed: every place, in order of paths.
+        left: places outside the reach of the purge.
+        path: of this receipt in the store.
+    """
+
+    kind: Kind
+    ids: tuple[str, ...]
+    not_stored: tuple[str, ...]
+    started_at: str
+    finished_at: str
+    content_hashes: tuple[str, ...]
+    removed: tuple[PurgedPlace, ...]
+    left: tuple[LeftPlace, ...]
+    path: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

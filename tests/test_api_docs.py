@@ -39,6 +39,9 @@ TABLES = [
     "ImportReport",
     "Finding",
     "RepairReport",
+    "PurgeReceipt",
+    "PurgedPlace",
+    "LeftPlace",
 ]
 NO_DEFAULT_TO_SHOW = {"a new UUID", "now", "{}", "required"}
 

@@ -17,7 +17,11 @@ def require_agreement(read: ReadStore) -> None:
     settled = read.entities.keys() - read.replayed.keys()
     assert read.index.keys() - read.replayed.keys() == settled
     for key in settled:
-        assert read.index[key] == row_of(key, read.entities[key]) | {"mtime_ns": read.index[key]["mtime_ns"]}
+        row = read.index[key]
+        # What the file does not say, and what a row need not say.
+        free = {name: row[name] for name in ("mtime_ns", "expires_at") if name in row}
+        assert row == row_of(key, read.entities[key]) | free
+        assert free.get("expires_at") in (None, json.loads(read.entities[key]).get("expires_at"))
     embedded = {key for key in settled if read.embedding(key) is not None}
     assert read.vectors.keys() - read.replayed.keys() == embedded
     for key in embedded:

@@ -20,7 +20,7 @@ from synthians_memory.codec import Draft, Version
 from synthians_memory.engine.apply import Applier
 from synthians_memory.engine.overlay import Layer
 from synthians_memory.engine.records import NO_HASH, Key, Record, encode_record, record_size
-from synthians_memory.engine.rows import hash_of, updated_of
+from synthians_memory.engine.rows import NEVER, UNKNOWN, expires_of, expiry_of, hash_of, updated_of
 from synthians_memory.engine.state import Cached, StoreState
 from synthians_memory.engine.view import Change, describe
 from synthians_memory.errors import (
@@ -104,6 +104,7 @@ class Batch:
 class _Stored(NamedTuple):
     updated_micros: int
     hash: bytes
+    expires_micros: int
 
 
 class _Prepared(NamedTuple):
@@ -244,20 +245,22 @@ class Committer:
     def _stamp(self, batch: Batch, ahead: dict[Key, _Stored | None]) -> _Prepared:
         """Check expectations and stamp versions; `ahead` is what earlier batches of the group leave."""
         own: dict[Key, _Stored | None] = {}
+        now = self._state.clock.micros()
         prepared = _Prepared(batch, [], {})
         for operation in batch.operations:
             key = operation.key
             stored = own[key] if key in own else ahead[key] if key in ahead else self._stored(key)
-            _require_expected(operation, stored)
+            there = stored if stored is not None and now < stored.expires_micros else None
+            _require_expected(operation, there)
             if operation.draft is None:
-                batch.outcomes.append(stored is not None)
+                batch.outcomes.append(there is not None)
                 if stored is not None:
                     own[key] = None
                     prepared.layer[key] = None
                     prepared.records.append(Record(*key, None, self._state.clock.micros(), stored.hash))
                 continue
             version = operation.exact or operation.draft.stamp(self._update_time(operation, stored))
-            own[key] = _Stored(version.updated_micros, version.hash)
+            own[key] = _Stored(version.updated_micros, version.hash, expiry_of(version.entity))
             prepared.layer[key] = version
             predecessor = stored.hash if stored else NO_HASH
             prepared.records.append(Record(*key, version.data, version.updated_micros, predecessor))
@@ -267,7 +270,15 @@ class Committer:
 
     def _stored(self, key: Key) -> _Stored | None:
         row = self._state.index.packed(key)
-        return None if row is None else _Stored(updated_of(row), hash_of(row))
+        if row is None:
+            return None
+        expires = expires_of(row)
+        return _Stored(updated_of(row), hash_of(row), NEVER if expires == UNKNOWN else expires)
+
+    def _is_there(self, key: Key) -> bool:
+        """Whether an entity is stored that has not expired."""
+        stored = self._stored(key)
+        return stored is not None and self._state.clock.micros() < stored.expires_micros
 
     def _update_time(self, operation: Operation, stored: _Stored | None) -> int:
         wanted = self._state.clock.micros() if operation.keep_micros is None else operation.keep_micros
@@ -315,7 +326,7 @@ class Committer:
             return
         if one.batch.deletes_only:
             # What an earlier batch of the group would have stored may not have been.
-            one.batch.outcomes[:] = [self._state.index.hash(o.key) is not None for o in one.batch.operations]
+            one.batch.outcomes[:] = [self._is_there(o.key) for o in one.batch.operations]
 
     def _append_frames(self, prepared: list[_Prepared], *, deletes_only: bool) -> int:
         journal = self._state.journal

@@ -15,6 +15,7 @@ from synthians_memory.codec import Line, encode, parse_line
 from synthians_memory.embedder import Embedder
 from synthians_memory.engine.commit import ABSENT, Absent, Batch, Expected, Operation, require_vector
 from synthians_memory.engine.embedding_call import embed_texts
+from synthians_memory.engine.expiry import unexpired
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.state import UNSERVABLE
 from synthians_memory.engine.store import Store
@@ -150,6 +151,9 @@ class ChunkImporter:
                 fresh[one.key] = one._replace(expected=stored)
             elif _equal(one.line, stored):
                 chunk.skipped += 1
+            elif earlier is None and unexpired(stored, self._store.state.clock) is None:
+                # To whoever saves it is not there any more.
+                fresh[one.key] = one._replace(expected=ABSENT)
             elif self._options.overwrite:
                 fresh.pop(one.key, None)
                 fresh[one.key] = one._replace(expected=earlier.expected if earlier is not None else None)
@@ -164,7 +168,7 @@ class ChunkImporter:
     def _stored(self, key: Key) -> Entity | Absent | None:
         """What is stored; ABSENT for nothing, None for what cannot be served."""
         try:
-            stored = self._store.load(key)
+            stored = self._store.stored(key)
             return ABSENT if stored is None else stored
         except UNSERVABLE:
             # It is not equal to anything; the import may mend it.

@@ -16,8 +16,22 @@ import orjson
 
 from synthians_memory.codec import seal_pieces, unseal
 from synthians_memory.engine.documents import read_file, write_whole
+from synthians_memory.engine.expiry_times import ExpiryTimes
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.rows import Row, hash_of, pack_change, row_json, rows_from_json, unpack, with_stat
+from synthians_memory.engine.rows import (
+    NEVER,
+    UNKNOWN,
+    Row,
+    expires_of,
+    expiries_of,
+    hash_of,
+    pack_change,
+    row_json,
+    rows_from_json,
+    unpack,
+    with_expiry,
+    with_stat,
+)
 from synthians_memory.engine.sections import Members, read_sections
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.engine.view_log import ViewLog
@@ -43,7 +57,8 @@ _LINES_A_PIECE: Final = 300
 class MemoryIndex:
     """The view of all entities; applied by the writer, read by any thread, persisted by one.
 
-    `facts` is asked for the superblock's fields whenever a snapshot is written.
+    `facts` is asked for the superblock's fields whenever a snapshot is written. `expiry` follows the rows from
+    `judge_expiry` on.
     """
 
     name = "memory index"
@@ -58,6 +73,7 @@ class MemoryIndex:
         # Who counts or lists sees the changes of a batch together; a single row needs no guard.
         self._guard = threading.Lock()
         self.rows: Rows = {"memory": {}, "assembly": {}}
+        self.expiry = ExpiryTimes()
         self.position = Position("", 0)
         self._frozen_position = self.position
         self._dirty: dict[Key, None] = {}
@@ -105,7 +121,31 @@ class MemoryIndex:
                     self.rows[kind].pop(entity_id, None)
                 else:
                     self.rows[kind][entity_id] = row
+        self.expiry.update({i: _expiry_in(row) for (kind, i), row in packed.items() if kind == "memory"})
         self._dirty.update(dict.fromkeys(packed))
+
+    def judge_expiry(self, expiry_in_file: Callable[[str], int]) -> None:
+        """Learn from the rows when each memory expires, and where they do not tell, from its file.
+
+        Args:
+            expiry_in_file: the expiry of a memory as a row has it; UNKNOWN where the file cannot be read either.
+
+        Raises:
+            Whatever `expiry_in_file` does.
+        """
+        rows = self.rows["memory"]
+        expiries = expiries_of(rows.values())
+        some = zip(rows, expiries.tolist(), strict=True) if (expiries != NEVER).any() else ()
+        times: dict[str, int] = {}
+        for entity_id, micros in [(i, m) for i, m in some if m != NEVER]:
+            found = expiry_in_file(entity_id) if micros == UNKNOWN else micros
+            if found != micros:
+                self.put_row(("memory", entity_id), with_expiry(rows[entity_id], found))
+                # A log of that many rows would be read at every open.
+                self.snapshot_wanted = True
+            if found not in (NEVER, UNKNOWN):
+                times[entity_id] = found
+        self.expiry.replace_all(times)
 
     def note_stat(self, key: Key, expected_hash: bytes, stat: EntryStat) -> None:
         """Remember the stat of the file that was just seen to hold `expected_hash`."""
@@ -275,6 +315,11 @@ class MemoryIndex:
     def close(self) -> None:
         """Release the log's descriptor."""
         self._log.close()
+
+
+def _expiry_in(row: bytes | None) -> int | None:
+    micros = NEVER if row is None else expires_of(row)
+    return None if micros in (NEVER, UNKNOWN) else micros
 
 
 def _rows_of(members: Iterator[Members]) -> tuple[Rows, Position]:

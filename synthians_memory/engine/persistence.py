@@ -11,18 +11,20 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.embedder import Embedder
 from synthians_memory.engine.commit import ABSENT, Expected, Operation
 from synthians_memory.engine.embedding_call import require_embedder
+from synthians_memory.engine.expiry import live_ids
 from synthians_memory.engine.fusion import Fusion
 from synthians_memory.engine.iteration import iterate, load_many
 from synthians_memory.engine.ownership import Ownership
+from synthians_memory.engine.purge import Eraser
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.searching import checked_recall, entry_to_remember, recall, require_positive, search
-from synthians_memory.engine.session import Session
+from synthians_memory.engine.session import Session, release_opened
 from synthians_memory.engine.statistics import statistics
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.transaction import (
@@ -53,7 +55,7 @@ __all__ = ["ABSENT", "Persistence"]
 
 
 class Persistence:
-    """A store of memories and assemblies in a directory.
+    """A store of memories and assemblies in a directory; a memory that has expired counts as deleted (`engine.expiry`).
 
     Use it as an async context manager, or call `initialize` and `close`. All methods belong to the
     event loop that opened it; any number of tasks may call them at once. Nothing blocks the loop.
@@ -67,6 +69,8 @@ class Persistence:
     `OverloadedError`, and `JournalFailedError`. Whatever they raise, nothing of the write is
     acknowledged; a cancelled write has an unknown but whole outcome.
     """
+
+    _erasers: ClassVar[tuple[Eraser, ...]] = ()
 
     def __init__(
         self,
@@ -133,7 +137,7 @@ class Persistence:
         try:
             store = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(_release_opened)
+            opening.add_done_callback(release_opened)
             raise
         return Session(store, ownership)
 
@@ -146,6 +150,7 @@ class Persistence:
             read_only=self._read_only,
             embedder=(embedder.name, embedder.dimension) if embedder is not None else None,
             metric_given=self._metric_given,
+            erasers=self._erasers,
         )
 
     def _local_backend(self) -> Backend:
@@ -234,17 +239,18 @@ class Persistence:
     async def list_memories(self) -> list[str]:
         """The ids of all memories, in order."""
         session = self._opened()
-        return await session.in_thread(lambda: session.store.state.index.ids("memory"))
+        return await session.in_thread(lambda: live_ids(session.store.state, "memory"))
 
     def iter_memories(
-        self, *, on_damaged: Callable[[SynthiansMemoryError], None] | None = None
+        self, *, on_damaged: Callable[[SynthiansMemoryError], None] | None = None, expired: bool = False
     ) -> AsyncIterator[MemoryEntry]:
         """All memories in order of ids, read lazily; each that is there throughout comes exactly once.
 
         Args:
             on_damaged: called for each that cannot be served, which is then left out; None: raise.
+            expired: whether those that have expired, and are stored still, come as well.
         """
-        return cast(AsyncIterator[MemoryEntry], iterate(self._opened, "memory", on_damaged))
+        return cast(AsyncIterator[MemoryEntry], iterate(self._opened, "memory", on_damaged, expired=expired))
 
     async def load_all(self) -> list[MemoryEntry]:
         """All memories in order of ids; raises as `load_memory`."""
@@ -267,7 +273,7 @@ class Persistence:
     async def list_assemblies(self) -> list[str]:
         """The ids of all assemblies, in order."""
         session = self._opened()
-        return await session.in_thread(lambda: session.store.state.index.ids("assembly"))
+        return await session.in_thread(lambda: live_ids(session.store.state, "assembly"))
 
     def iter_assemblies(
         self, *, on_damaged: Callable[[SynthiansMemoryError], None] | None = None
@@ -281,7 +287,7 @@ class Persistence:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Gather changes and commit them together at the end of the block; an exception in it writes nothing."""
         session = self._opened()
-        transaction = Transaction(session.load)
+        transaction = Transaction(session.load, self._clock)
         try:
             yield transaction
         finally:
@@ -489,9 +495,3 @@ class Persistence:
         key = validate_id(entity_id, f"{kind}_id")
         outcomes = await self._opened().commit([Operation(kind, key, None, checked_expected(expected))])
         return outcomes[0] is True
-
-
-def _release_opened(opening: asyncio.Future[Store]) -> None:
-    """The caller of `initialize` was cancelled: nobody will use what it opened."""
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().release()

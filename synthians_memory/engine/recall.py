@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from synthians_memory.engine.deadline import Deadline
+from synthians_memory.engine.expiry import nearest_live
 from synthians_memory.engine.filter_sql import compile_filter
 from synthians_memory.engine.filters import Tree, matches
 from synthians_memory.engine.fusion import Fusion, fused, shares_of_best
@@ -93,16 +94,20 @@ def found_by_words(store: Store, query: RecallQuery, deadline: Deadline) -> Pool
     """
     if query.mode == "vector" and query.where is None:
         return Pool()
-    total = store.state.index.count("memory")
-    return store.ask_text(deadline, lambda index: _asked(index, query, total))
+    state = store.state
+    total = state.index.count("memory")
+    now = state.clock.micros()
+    expired = state.index.expiry.count(now)
+    return store.ask_text(deadline, lambda index: _asked(index, query, total, expired, now if expired else None))
 
 
-def _asked(index: TextIndex, query: RecallQuery, total: int) -> Pool:
+def _asked(index: TextIndex, query: RecallQuery, total: int, expired: int, live_at: int | None) -> Pool:
+    """As `found_by_words`; of `total` memories so many have expired: they neither are found nor lend their words."""
     pool = Pool()
     narrowed = query.where is not None
-    size = total
+    size = total - expired
     if query.where is not None:
-        size = index.narrow("memory", compile_filter(query.where))
+        size = index.narrow("memory", compile_filter(query.where), live_at=live_at)
         pool.allowed = index.allowed_ids() if query.mode != "text" else None
     if query.mode == "vector":
         return pool
@@ -111,15 +116,15 @@ def _asked(index: TextIndex, query: RecallQuery, total: int) -> Pool:
     if not expression:
         return pool
     most = max(_TEXT_POOL, 2 * query.k)
-    found = index.words("memory", expression, most, narrowed=narrowed)
-    if narrowed and len(found) < min(query.k, size):
+    found = index.words("memory", expression, most, narrowed=narrowed, live_at=live_at)
+    if (narrowed or expired) and len(found) < min(query.k, size):
         # Those that are allowed may have none of the rare words.
-        found = index.words("memory", " OR ".join(terms), most, narrowed=True)
+        found = index.words("memory", " OR ".join(terms), most, narrowed=narrowed, live_at=live_at)
     pool.texts = {entity_id: score for _, entity_id, score in found}
     if query.neighbours > 0:
-        lenders = index.words("memory", expression, most) if narrowed else found
+        lenders = index.words("memory", expression, most, live_at=live_at) if narrowed else found
         scores = {row: score for row, _, score in lenders}
-        for row, borrower in index.next_to(list(scores), narrowed=narrowed):
+        for row, borrower in index.next_to(list(scores), narrowed=narrowed, live_at=live_at):
             pool.near[borrower] = pool.near.get(borrower, 0.0) + scores[row]
     return pool
 
@@ -159,7 +164,7 @@ def _expression(terms: dict[str, int], total: int, *, few: bool, least: int) -> 
 
 def nearest(store: Store, query: RecallQuery, vector: Vector, allowed: list[str] | None) -> list[tuple[str, float]]:
     """The memories nearest to `vector`, enough to be weighed; raises DimensionError, InvalidValueError."""
-    return store.state.vectors.search(vector, max(_VECTOR_POOL, 2 * query.k), "memory", allowed)
+    return nearest_live(store.state, vector, max(_VECTOR_POOL, 2 * query.k), "memory", allowed)
 
 
 # Together

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from synthians_memory.errors import InvalidIdError
 from synthians_memory.layout import Kind, validate_id
 
-__all__ = ["NO_HASH", "Key", "Record", "decode_record", "encode_record", "guess_key", "record_size"]
+__all__ = ["NO_HASH", "Key", "Record", "decode_record", "encode_record", "guess_key", "record_size", "stated_size"]
 
 Key = tuple[Kind, str]
 
@@ -81,6 +81,20 @@ def decode_record(body: bytes) -> Record:
     entity_id = body[_PREFIX.size : stop].decode("utf-8")
     data = body[stop:] if operation == _PUT else None
     return Record(_KINDS[kind], entity_id, data, updated, predecessor)
+
+
+def stated_size(header: bytes, remains: bytes) -> int | None:
+    """Bytes of the body of the record whose header is `header`; None where the body's first bytes say another number.
+
+    Args:
+        header: magic, length and CRC, as `storage.framing` writes them.
+        remains: what stands behind it.
+    """
+    if len(remains) < _PREFIX.size:
+        return None
+    _, _, _, _, id_length, data_length, _, _ = _PREFIX.unpack_from(remains)
+    size: int = _PREFIX.size + id_length + data_length
+    return size if int.from_bytes(header[4:8], "little") == size else None
 
 
 def guess_key(remains: bytes) -> Key | None:

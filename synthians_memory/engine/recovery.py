@@ -17,6 +17,7 @@ from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Committer
 from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.entity_files import EntityFiles
+from synthians_memory.engine.expiry import judge_expiry
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.index_backup import IndexBackups, index_backups
 from synthians_memory.engine.journal_findings import (
@@ -127,6 +128,7 @@ def open_for_writing(
     backups = IndexBackups(backend, clock, config.index_backup_count, config.backup_interval)
     checkpointer = Checkpointer(state, committer, backups)
     _catch_up(state, contents)
+    judge_expiry(state)
     _settle(state, contents, checkpointer, clean=index_trusted and vectors_trusted)
     return OpenedStore(state, committer, checkpointer)
 
@@ -153,6 +155,7 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
     state.overlay.publish({key: tail.version for key, tail in tails.items()})
     show(state, tails)
     _note_vectors(state, contents, reconcile_vectors(state))
+    judge_expiry(state)
     return OpenedStore(state, None, None)
 
 

@@ -20,15 +20,20 @@ from synthians_memory.codec import content_hash_text
 from synthians_memory.engine.view import Change
 from synthians_memory.errors import InvalidTypeError, InvalidValueError
 from synthians_memory.layout import Kind, entity_path
-from synthians_memory.models import MemoryAssembly, MemoryEntry
+from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.storage.backend import EntryStat
 from synthians_memory.times import format_time, from_micros, parse_time, to_micros
 
 __all__ = [
+    "NEVER",
     "NO_VECTOR",
+    "UNKNOWN",
     "Row",
     "embedding_hash_of",
     "embedding_hashes_of",
+    "expires_of",
+    "expiries_of",
+    "expiry_of",
     "has_stat",
     "hash_of",
     "pack_change",
@@ -38,18 +43,23 @@ __all__ = [
     "stat_of",
     "unpack",
     "updated_of",
+    "with_expiry",
     "with_stat",
 ]
 
-# created_at, updated_at (microseconds), score, content hash, embedding hash, size, mtime_ns, member count
-_ROW: Final = struct.Struct("<qqd32s16sqqi")
+# created_at, updated_at (microseconds), score, content hash, embedding hash, size, mtime_ns, member count, expires_at
+_ROW: Final = struct.Struct("<qqd32s16sqqiq")
 _STAT: Final = struct.Struct("<qq")
-_STAT_AT: Final = _ROW.size - 4 - _STAT.size
+_EXPIRES_AT: Final = _ROW.size - 8
+_STAT_AT: Final = _EXPIRES_AT - 4 - _STAT.size
 _UPDATED_AT: Final = 8
 _HASH_AT: Final = 24
 _EMBEDDING_AT: Final = 56
 # What stands for the embedding hash of an entity without a vector.
 NO_VECTOR: Final = bytes(16)
+# What stands for the expiry of an entity without one, and where a row written by another program does not tell.
+NEVER: Final = (1 << 63) - 1
+UNKNOWN: Final = -(1 << 63)
 # The same row as a table's.
 _TABLE: Final = np.dtype(
     [
@@ -61,6 +71,7 @@ _TABLE: Final = np.dtype(
         ("size", "<i8"),
         ("mtime_ns", "<i8"),
         ("member_count", "<i4"),
+        ("expires_at", "<i8"),
     ]
 )
 # 2026-11-20T12:00:00.000000Z
@@ -83,6 +94,7 @@ class Row(NamedTuple):
         embedding_hash: see `hashing.embedding_hash`; None without a vector.
         size, mtime_ns: of the file when it was last seen to hold this version; 0 where that is not known.
         member_count: of an assembly; -1 for a memory.
+        expires_micros: expires_at in microseconds since 1970; NEVER without one, UNKNOWN where its file has to tell.
     """
 
     created_micros: int
@@ -93,6 +105,7 @@ class Row(NamedTuple):
     size: int
     mtime_ns: int
     member_count: int
+    expires_micros: int
 
     def pack(self) -> bytes:
         """The packed form."""
@@ -127,6 +140,21 @@ def embedding_hashes_of(packed: Collection[bytes]) -> npt.NDArray[np.uint8]:
     return table[:, _EMBEDDING_AT : _EMBEDDING_AT + len(NO_VECTOR)]
 
 
+def expires_of(packed: bytes) -> int:
+    """The expiry in a packed row, in microseconds; NEVER, or UNKNOWN."""
+    return int.from_bytes(packed[_EXPIRES_AT:], "little", signed=True)
+
+
+def expiries_of(packed: Collection[bytes]) -> npt.NDArray[np.int64]:
+    """The expiries in many packed rows, as `expires_of` gives each."""
+    return np.frombuffer(b"".join(packed), dtype=_TABLE)["expires_at"]
+
+
+def with_expiry(packed: bytes, micros: int) -> bytes:
+    """The packed row with another expiry."""
+    return packed[:_EXPIRES_AT] + micros.to_bytes(8, "little", signed=True)
+
+
 def has_stat(packed: bytes, stat: EntryStat) -> bool:
     """Whether the packed row was seen in a regular file of this size and time."""
     return stat[0] == "file" and _STAT.unpack_from(packed, _STAT_AT) == stat[1:]
@@ -157,7 +185,14 @@ def pack_change(change: Change) -> bytes:
         change.stat.size if change.stat else 0,
         change.stat.mtime_ns if change.stat else 0,
         len(entity.members) if isinstance(entity, MemoryAssembly) else -1,
+        expiry_of(entity),
     )
+
+
+def expiry_of(entity: Entity) -> int:
+    """The expiry of an entity as a row has it; NEVER without one."""
+    expires_at = entity.expires_at if isinstance(entity, MemoryEntry) else None
+    return NEVER if expires_at is None else to_micros(expires_at)
 
 
 def row_json(kind: Kind, entity_id: str, packed: bytes) -> bytes:
@@ -176,7 +211,21 @@ def row_json(kind: Kind, entity_id: str, packed: bytes) -> bytes:
     fields["embedding_hash"] = row.embedding_hash.hex() if row.embedding_hash else None
     fields["size"] = row.size
     fields["mtime_ns"] = row.mtime_ns
+    if kind == "memory" and row.expires_micros != UNKNOWN:
+        fields["expires_at"] = _time_or_none(row.expires_micros)
     return orjson.dumps(fields)
+
+
+def _time_or_none(micros: int) -> str | None:
+    return None if micros == NEVER else format_time(from_micros(micros))
+
+
+def _expiry_from_json(kind: Kind, found: dict[str, Any]) -> int:
+    if kind == "assembly":
+        return NEVER
+    if "expires_at" not in found:
+        return UNKNOWN
+    return NEVER if found["expires_at"] is None else to_micros(parse_time(found["expires_at"]))
 
 
 def row_from_json(kind: Kind, found: dict[str, Any]) -> bytes:
@@ -192,6 +241,7 @@ def row_from_json(kind: Kind, found: dict[str, Any]) -> bytes:
             found["size"],
             found["mtime_ns"],
             found["member_count"] if kind == "assembly" else -1,
+            _expiry_from_json(kind, found),
         )
     except struct.error as error:
         raise InvalidValueError(f"a row of the memory index does not fit: {error}") from error
@@ -220,8 +270,12 @@ def _pack_table(kind: Kind, found: Collection[dict[str, Any]]) -> list[bytes] | 
         "mtime_ns": np.array(array("q", [row["mtime_ns"] for row in found])),
         "quickrecal_score": 0.0,
         "member_count": -1,
+        "expires_at": NEVER,
     }
     if kind == "memory":
+        times = [row.get("expires_at", row) for row in found]
+        if times.count(None) < len(times):
+            columns["expires_at"] = np.array([_expiry_from_json(kind, row) for row in found], dtype=np.int64)
         columns["quickrecal_score"] = np.array(array("d", [row["quickrecal_score"] for row in found]))
     else:
         columns["member_count"] = np.array(array("i", [row["member_count"] for row in found]))

@@ -20,7 +20,7 @@ from synthians_memory.engine.writer import Writer
 from synthians_memory.errors import ReadOnlyError, StoreClosedError
 from synthians_memory.models import Entity
 
-__all__ = ["Session"]
+__all__ = ["Session", "release_opened"]
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Session:
 
     async def load(self, key: Key) -> Entity | None:
         """As `Store.load`; without a thread where no file is needed."""
-        found = self.store.state.at_hand(key)
+        found = self.store.at_hand(key)
         if found is not None:
             return found[0]
         return await self.in_thread(lambda: self.store.load(key))
@@ -153,3 +153,9 @@ class Session:
         finally:
             self._readers.shutdown(wait=False)
             self._embedding.shutdown(wait=False)
+
+
+def release_opened(opening: asyncio.Future[Store]) -> None:
+    """Release a store that was opened for a caller who was cancelled: nobody will use it."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().release()

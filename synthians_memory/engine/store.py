@@ -16,8 +16,10 @@ from synthians_memory.engine.check import Progress, check, found_again
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
 from synthians_memory.engine.deadline import Deadline
+from synthians_memory.engine.expiry import nearest_live, unexpired
 from synthians_memory.engine.filter_sql import compile_filter
 from synthians_memory.engine.filters import All, Tree, parse_where
+from synthians_memory.engine.purge import Eraser, Purger
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.recovery import OpenedStore, open_for_reading, open_for_writing
 from synthians_memory.engine.repair import Planner, Repairer
@@ -28,6 +30,7 @@ from synthians_memory.engine.text_source import StateSource
 from synthians_memory.errors import (
     ChangedOutsideError,
     DamagedError,
+    DamagedViewError,
     DiskError,
     EmbedderMismatchError,
     JournalFailedError,
@@ -35,7 +38,7 @@ from synthians_memory.errors import (
 )
 from synthians_memory.layout import JOURNAL, Kind, entity_path
 from synthians_memory.models import Entity, Vector, random_id
-from synthians_memory.reports import Finding, RepairReport, SearchHit
+from synthians_memory.reports import Finding, PurgeReceipt, RepairReport, SearchHit
 from synthians_memory.storage.backend import Backend, EntryStat
 from synthians_memory.storage.lock import ReaderLock, StoreLock
 from synthians_memory.times import Clock, format_time, from_micros
@@ -57,12 +60,15 @@ class Store:
         opening_report: what the check at open found and its repair did.
     """
 
-    def __init__(self, opened: OpenedStore, lock: StoreLock | ReaderLock | None) -> None:
+    def __init__(
+        self, opened: OpenedStore, lock: StoreLock | ReaderLock | None, erasers: Sequence[Eraser] = ()
+    ) -> None:
         self.state: StoreState = opened.state
         self.opening_report = RepairReport()
         self._committer = opened.committer
         self._checkpointer = opened.checkpointer
         self._lock = lock
+        self._erasers = erasers
         self._refreshing = threading.Lock()
 
     @classmethod
@@ -75,6 +81,7 @@ class Store:
         read_only: bool = False,
         embedder: tuple[str, int] | None = None,
         metric_given: bool = False,
+        erasers: Sequence[Eraser] = (),
         new_id: Callable[[], str] = random_id,
     ) -> Store:
         """Lock and recover the store in `backend`; closes the back end where that fails.
@@ -86,6 +93,7 @@ class Store:
             read_only: change nothing on disk, and go beside a writer.
             embedder: name and dimension of the embedder that will be used.
             metric_given: whether config.metric was asked for and not just a default.
+            erasers: what a purge asks besides, see `purge`.
             new_id: source of store ids and epochs.
 
         Raises:
@@ -100,7 +108,7 @@ class Store:
                 store = cls(open_for_reading(backend, config, clock), lock)
             else:
                 lock = StoreLock.acquire(backend, clock_text=format_time(from_micros(clock.micros())))
-                store = cls(open_for_writing(backend, config, clock, new_id), lock)
+                store = cls(open_for_writing(backend, config, clock, new_id), lock, erasers)
             store._accept(config, embedder, metric_given)
             if store.state.journal is not None:
                 store.state.text.begin(store.state.journal.last_sequence)
@@ -136,8 +144,10 @@ class Store:
         repairer = self._repairer()
         auto_repair = state.config.auto_repair and not state.read_only_reason
         resumed: tuple[str, ...] = ()
+        if not state.read_only_reason:
+            resumed = self._mended(self._finish_purge, resumed)
         if auto_repair:
-            resumed = self._mended(repairer.resume, resumed)
+            resumed += self._mended(repairer.resume, tuple[str, ...]())
         findings = check(state, state.config.startup_check)
         report = RepairReport(findings=tuple(findings), remaining=tuple(findings))
         if state.config.auto_repair and any(finding.severity != "note" for finding in findings):
@@ -154,14 +164,27 @@ class Store:
             return mend()
         except JournalFailedError:
             raise
-        except DiskError as error:
+        except (DiskError, DamagedViewError) as error:
             self.state.last_error = str(error)
             return unmended
+
+    def _finish_purge(self) -> tuple[str, ...]:
+        receipt = Purger(self.state, *self._writable(), self._erasers).resume()
+        return () if receipt is None else (f"finished a purge that was interrupted; its receipt is {receipt.path}",)
 
     # Reading
 
     def load(self, key: Key) -> Entity | None:
-        """As `StoreState.load`; a reader beside a writer moves on where it has fallen behind."""
+        """As `stored`; None also for what has expired."""
+        return unexpired(self.stored(key), self.state.clock)
+
+    def at_hand(self, key: Key) -> tuple[Entity | None] | None:
+        """The answer of `load`; None where it is not to be had without waiting for the disk."""
+        found = self.state.at_hand(key)
+        return None if found is None else (unexpired(found[0], self.state.clock),)
+
+    def stored(self, key: Key) -> Entity | None:
+        """As `StoreState.load`, expired or not; a reader beside a writer moves on where it has fallen behind."""
         try:
             return self.state.load(key)
         except (DamagedError, ChangedOutsideError):
@@ -175,6 +198,8 @@ class Store:
     ) -> list[SearchHit]:
         """The `k` nearest entities of `kind`, best first, of those that match `where`; equal scores by age of the vector.
 
+        Expired memories are not among them.
+
         Raises:
             DimensionError, InvalidValueError, InvalidTypeError: the query or filter cannot be used.
         """
@@ -184,7 +209,7 @@ class Store:
             condition = compile_filter(tree)
             deadline = Deadline(None, self.state.clock.monotonic)
             allowed = self.ask_text(deadline, lambda index: index.select(kind, condition))
-        hits = self.state.vectors.search(query, k, kind, allowed)
+        hits = nearest_live(self.state, query, k, kind, allowed)
         return [SearchHit(entity_id, score, kind) for entity_id, score in hits]
 
     def ask_text(self, deadline: Deadline, question: Callable[[TextIndex], T]) -> T:
@@ -268,10 +293,6 @@ class Store:
         """Make everything acknowledged durable, and write its files; raises JournalFailedError."""
         self.committer.force()
 
-    def write_files(self, most: int) -> int:
-        """As `Committer.write_files`."""
-        return self.committer.write_files(most)
-
     def checkpoint(self) -> bool:
         """As `Checkpointer.run`; gives up cleanly where it fails."""
         checkpointer = self.checkpointer
@@ -306,6 +327,10 @@ class Store:
     def _is_sound(self) -> bool:
         journal = self.state.journal
         return journal is not None and journal.failure is None
+
+    def purge(self, ids: Sequence[str], kind: Kind, *, backups: bool, progress: Progress | None) -> PurgeReceipt:
+        """As `Purger.purge`."""
+        return Purger(self.state, *self._writable(), self._erasers, progress).purge(ids, kind, backups=backups)
 
     def adopt(self, key: Key) -> Version:
         """As `Repairer.adopt`."""

@@ -65,9 +65,9 @@ _TABLES: Final = (
 _ENTITY: Final = "INSERT INTO entity VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NEXT_TO: Final = """
 SELECT hit.row, n.id FROM temp.hit CROSS JOIN entity e ON e.row = hit.row CROSS JOIN entity n ON n.row IN (
-    (SELECT row FROM entity WHERE conversation = e.conversation AND (created, row) < (e.created, e.row)
+    (SELECT row FROM entity WHERE conversation = e.conversation AND (created, row) < (e.created, e.row) {live}
      ORDER BY created DESC, row DESC LIMIT 1),
-    (SELECT row FROM entity WHERE conversation = e.conversation AND (created, row) > (e.created, e.row)
+    (SELECT row FROM entity WHERE conversation = e.conversation AND (created, row) > (e.created, e.row) {live}
      ORDER BY created, row LIMIT 1))
 WHERE e.conversation IS NOT NULL
 UNION
@@ -339,16 +339,16 @@ class TextIndex:
                 self._frequent[kind, term, most] = known
         return known
 
-    def narrow(self, kind: Kind, condition: Condition) -> int:
+    def narrow(self, kind: Kind, condition: Condition, *, live_at: int | None = None) -> int:
         """Make the entities of `kind` that satisfy `condition` those that `words`, `next_to` and `allowed_ids` speak of.
 
-        Returns:
-            How many they are.
+        `live_at`: only those that have not expired at this time, in microseconds. Returns how many they are.
         """
         with self._guarded():
             self._fill_operands(condition)
             self._connection.execute("DELETE FROM temp.allowed")
-            sql = f"INSERT INTO temp.allowed SELECT row FROM entity WHERE +kind = ? AND {condition.sql}"
+            chosen = f"+kind = ? AND {condition.sql} {_live(live_at)}"
+            sql = f"INSERT INTO temp.allowed SELECT row FROM entity WHERE {chosen}"
             return self._connection.execute(sql, (_KIND_CODES[kind], *condition.values)).rowcount
 
     def allowed_ids(self) -> list[str]:
@@ -356,12 +356,16 @@ class TextIndex:
         with self._guarded():
             return [i for (i,) in self._rows("SELECT id FROM temp.allowed CROSS JOIN entity USING (row)")]
 
-    def words(self, kind: Kind, expression: str, most: int, *, narrowed: bool = False) -> list[Match]:
+    def words(
+        self, kind: Kind, expression: str, most: int, *, narrowed: bool = False, live_at: int | None = None
+    ) -> list[Match]:
         """The `most` entities of `kind` that match an expression of FTS5 best, best first; `narrowed`: of the allowed ones.
 
-        Where more than MOST_RANKED match, the latest indexed are ranked.
+        Where more than MOST_RANKED match, the latest indexed are ranked. `live_at`: as in `narrow`.
         """
         table, limits = _WORDS[kind], "AND +rowid IN (SELECT row FROM temp.allowed)" if narrowed else ""
+        if live_at is not None:
+            limits += f" AND EXISTS (SELECT 1 FROM entity WHERE entity.row = {table}.rowid {_live(live_at)})"
         matched = f"SELECT rowid, bm25({table}) AS rank FROM {table} WHERE {table} MATCH ? {limits}"
         best = f"SELECT rowid, rank FROM ({matched} ORDER BY rowid DESC LIMIT {MOST_RANKED}) ORDER BY rank LIMIT ?"
         sql = (
@@ -370,10 +374,12 @@ class TextIndex:
         with self._guarded():
             return sorted(self._rows(sql, (expression, most)), key=_by_score)
 
-    def next_to(self, rows: Sequence[int], *, narrowed: bool = False) -> list[tuple[int, str]]:
+    def next_to(
+        self, rows: Sequence[int], *, narrowed: bool = False, live_at: int | None = None
+    ) -> list[tuple[int, str]]:
         """Pairs of one of `rows` and the id of a memory next to it, in an assembly or in its conversation by time.
 
-        `narrowed`: only where that is an allowed one.
+        `narrowed`: only where that is an allowed one. `live_at`: the others do not stand in a conversation.
         """
         with self._guarded():
             if not self._rows(
@@ -383,7 +389,7 @@ class TextIndex:
                 return []
             self._connection.execute("DELETE FROM temp.hit")
             self._connection.executemany("INSERT OR IGNORE INTO temp.hit VALUES (?)", [(row,) for row in rows])
-            return self._rows(_NEXT_TO_ALLOWED if narrowed else _NEXT_TO)
+            return self._rows((_NEXT_TO_ALLOWED if narrowed else _NEXT_TO).format(live=_live(live_at)))
 
     def _fill_operands(self, condition: Condition) -> None:
         if condition.sets:
@@ -393,6 +399,11 @@ class TextIndex:
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._connection.execute(sql, values).fetchall()
+
+
+def _live(at: int | None) -> str:
+    """The condition that a row of `entity` has not expired at this time."""
+    return "" if at is None else f"AND (entity.expires IS NULL OR entity.expires > {at:d})"
 
 
 def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:

@@ -10,11 +10,12 @@ from datetime import datetime
 
 from synthians_memory.codec import Version, encode
 from synthians_memory.engine.commit import Absent, Expected, Operation
+from synthians_memory.engine.expiry import unexpired
 from synthians_memory.engine.records import Key
 from synthians_memory.errors import InvalidTypeError, UsageError
 from synthians_memory.layout import validate_id
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
-from synthians_memory.times import as_utc
+from synthians_memory.times import Clock, as_utc
 
 __all__ = [
     "Transaction",
@@ -60,8 +61,9 @@ def stored_outcome(outcome: Version | bool) -> Entity:
 class Transaction:
     """Gathers changes; made by `Persistence.transaction`, which commits them at its end."""
 
-    def __init__(self, load: Callable[[Key], Awaitable[Entity | None]]) -> None:
+    def __init__(self, load: Callable[[Key], Awaitable[Entity | None]], clock: Clock) -> None:
         self._load = load
+        self._clock = clock
         self._open = True
         self.operations: list[Operation] = []
 
@@ -95,7 +97,8 @@ class Transaction:
         self._require_open()
         for operation in reversed(self.operations):
             if operation.key == key:
-                return operation.draft.entity.detached() if operation.draft else None
+                entity = operation.draft.entity if operation.draft else None
+                return entity.detached() if entity is not None and unexpired(entity, self._clock) else None
         return await self._load(key)
 
     def _add(self, entity: Entity, expected: Expected) -> None:

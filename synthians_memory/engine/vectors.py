@@ -226,6 +226,14 @@ class VectorView:
         """Whether anything was applied since the last freeze."""
         return bool(self._pending)
 
+    def drop_dead(self) -> None:
+        """Let go of the rows of dead vectors; not while a snapshot is being written."""
+        with self._lock:
+            self._index_waiting()
+            for space in self._spaces.values():
+                if space.dead and self._frozen is None:
+                    space.compact()
+
     def freeze(self, position: Position) -> None:
         """As `View.freeze`. Dead rows are dropped here, while no snapshot is being written."""
         with self._lock:

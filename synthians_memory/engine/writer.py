@@ -96,7 +96,7 @@ class Writer:
             self._queue.put(item)
 
     def call(self, function: Callable[[], T]) -> Future[T]:
-        """Run `function` in the writer's thread, after what was submitted before and with no checkpoint under way."""
+        """Run `function` in the writer's thread, after what was submitted before; nothing else changes files meanwhile."""
         future: Future[T] = Future()
         self._put(_Call(function, future))
         return future
@@ -191,13 +191,15 @@ class Writer:
         self._finish_hardening()
         if isinstance(item, _Stop):
             return False
+        if self._preparing is not None:
+            self._preparing.result()
         _run_call(item)
         self._after_changes()
         return True
 
     def _idle(self) -> bool:
         self._keep_deadlines()
-        while self._queue.empty() and self._store.write_files(_FILES_AT_ONCE):
+        while self._queue.empty() and self._store.committer.write_files(_FILES_AT_ONCE):
             pass
         return self._owner_alive()
 
@@ -251,7 +253,7 @@ class Writer:
         since = self._store.committer.applier.waiting_since
         late = since is not None and now - since >= self._store.state.config.behind_seconds
         due = late or self._checkpoint_due(now)
-        if not due or self._store.write_files(max(_FILES_BETWEEN, 2 * self._owed)):
+        if not due or self._store.committer.write_files(max(_FILES_BETWEEN, 2 * self._owed)):
             self._owed = 0
 
     def _guarded(self, step: Callable[[], None]) -> None:

@@ -20,6 +20,8 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "FRAME_HEADER",
+    "FRAME_MAGIC",
+    "RECORD_HEADER",
     "RECORD_MAGIC",
     "BadRange",
     "Body",
@@ -39,12 +41,13 @@ __all__ = [
     "unpack_records",
 ]
 
-_MAGIC: Final = b"SMF1"
+FRAME_MAGIC: Final = b"SMF1"
 _HEADER: Final = struct.Struct("<4sIQqQII")
 _HEADER_CRC_AT: Final = _HEADER.size - 4
 FRAME_HEADER: Final = _HEADER.size
 RECORD_MAGIC: Final = b"SMR1"
 _RECORD: Final = struct.Struct("<4sII")
+RECORD_HEADER: Final = _RECORD.size
 _ALIGNMENT: Final = 8
 # Bounds for damage that looks like records by the thousand: how often a byte is checked, how many are named.
 _MOST_CHECKS: Final = 4
@@ -130,7 +133,7 @@ def _framed(salt: int, sequence: int, wall_micros: int, synced_through: int, pay
     for piece in payload:
         size += len(piece)
         payload_crc = zlib.crc32(piece, payload_crc)
-    head = _HEADER.pack(_MAGIC, size, sequence, wall_micros, synced_through, payload_crc, 0)[:_HEADER_CRC_AT]
+    head = _HEADER.pack(FRAME_MAGIC, size, sequence, wall_micros, synced_through, payload_crc, 0)[:_HEADER_CRC_AT]
     crc = zlib.crc32(head, salt)
     return [head, crc.to_bytes(4, "little"), *payload, bytes(-(FRAME_HEADER + size) % _ALIGNMENT)]
 
@@ -147,7 +150,7 @@ def _header_at(data: bytes, offset: int, salt: int) -> _Header | None:
     if offset + FRAME_HEADER > len(data):
         return None
     magic, length, sequence, wall, synced, payload_crc, crc = _HEADER.unpack_from(data, offset)
-    if magic != _MAGIC or zlib.crc32(data[offset : offset + _HEADER_CRC_AT], salt) != crc:
+    if magic != FRAME_MAGIC or zlib.crc32(data[offset : offset + _HEADER_CRC_AT], salt) != crc:
         return None
     return _Header(length, sequence, wall, synced, payload_crc)
 
@@ -189,11 +192,11 @@ def _frame_at(data: bytes, offset: int, header: _Header, salt: int) -> Frame | B
 
 def _next_header(data: bytes, offset: int, salt: int, limit: int | None = None) -> int | None:
     """Where the next intact frame header begins, before `limit`."""
-    at = data.find(_MAGIC, offset, limit)
+    at = data.find(FRAME_MAGIC, offset, limit)
     while at >= 0:
         if at % _ALIGNMENT == 0 and _header_at(data, at, salt) is not None:
             return at
-        at = data.find(_MAGIC, at + 1, limit)
+        at = data.find(FRAME_MAGIC, at + 1, limit)
     return None
 
 

@@ -90,6 +90,7 @@ class Journal:
         # Both stay until the file has its new name: `prepare_spare` makes neither again before.
         self._spare_bytes = 0
         self._since_checkpoint = 0
+        self._unsure: list[str] = []
         reserve = backend.stat(JOURNAL_RESERVE)
         self._has_reserve = reserve is not None and reserve.size == _RESERVE_BYTES
         self.failure: JournalFailedError | None = None
@@ -347,16 +348,35 @@ class Journal:
         if self._file is None:
             # The last header alone says how far the checkpoint reaches.
             return 0
-        dropped = 0
+        dropped: list[str] = []
         for number in sorted(self._old):
             if self._old[number] > self.checkpointed_through:
                 break
-            self._backend.unlink(segment_path(number))
+            path = segment_path(number)
+            self._backend.unlink(path)
             del self._old[number]
-            dropped += 1
+            dropped.append(path)
+            # Until the name is durably gone.
+            self._unsure.append(path)
         if dropped:
             self._backend.sync_folder(JOURNAL)
-        return dropped
+            self._unsure = self._unsure[: -len(dropped)]
+        return len(dropped)
+
+    def drop_unsure(self) -> None:
+        """Drop again what an earlier `drop` has unlinked and could not sync: such a name has to come and go once more.
+
+        Raises:
+            DiskError: some of them may still be there after a power cut.
+        """
+        for path in self._unsure:
+            self._backend.unlink(_NEXT)
+            self._backend.create(_NEXT).close()
+            self._backend.replace(_NEXT, path)
+            self._backend.unlink(path)
+        if self._unsure:
+            self._backend.sync_folder(JOURNAL)
+            self._unsure = []
 
     def close(self) -> None:
         """Release the descriptor; the scratch segments go, the others stay. Idempotent."""
@@ -369,6 +389,17 @@ class Journal:
         self._spare_bytes = 0
         for path in (_SPARE, _NEXT):
             self._backend.unlink(path)
+
+    def discard_written_blanks(self) -> None:
+        """Remove scratch segments and a reserve that are not as they are made, all zeros; none is being made meanwhile.
+
+        Raises:
+            DiskError: one of them is still there.
+        """
+        for path in (_SPARE, _NEXT, JOURNAL_RESERVE):
+            if (self._backend.read(path) or b"").strip(b"\0"):
+                self._backend.unlink(path)
+                self._forget(path)
 
     def _refuse_if_failed(self) -> None:
         if self.failure is not None:

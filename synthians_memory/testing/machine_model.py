@@ -24,7 +24,7 @@ from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.reports import SearchHit
 from synthians_memory.testing.power_cut import POWER_CUTS, Policy
 from synthians_memory.testing.store_history import State, delete, require, save
-from synthians_memory.times import from_micros
+from synthians_memory.times import from_micros, to_micros
 
 __all__ = [
     "DIMENSION",
@@ -38,6 +38,7 @@ __all__ = [
     "entity_of",
     "error_numbers",
     "groups",
+    "has_expired",
     "keys",
     "look",
     "operation_of",
@@ -87,6 +88,7 @@ class Wish:
         vector: of the new version.
         group: in its metadata.
         expected: what is said to be stored: whatever is, what really is, another version, or nothing.
+        lifetime: seconds until a memory expires; None: never.
     """
 
     key: Key
@@ -95,6 +97,7 @@ class Wish:
     vector: tuple[int, ...] | None
     group: int | None
     expected: Literal["any", "any", "right", "stale", "absent"]
+    lifetime: int | None = None
 
 
 wishes = st.builds(
@@ -105,17 +108,20 @@ wishes = st.builds(
     st.one_of(st.none(), vectors),
     groups,
     st.sampled_from(["any", "any", "any", "right", "stale", "absent"]),
+    st.sampled_from([None, None, None, 0, 1, 3600]),
 )
 batches = st.lists(wishes, min_size=1, max_size=4)
 
 
-def entity_of(wish: Wish) -> Entity:
-    """The entity that `wish` wants stored."""
+def entity_of(wish: Wish, now: int | None = None) -> Entity:
+    """The entity that `wish` wants stored at `now` microseconds; None: one that never expires."""
     kind, entity_id = wish.key
     text = (wish.text or "") * wish.repeat
     fields: dict[str, Any] = {"created_at": _MOMENT, "metadata": {} if wish.group is None else {"group": wish.group}}
     if kind == "memory":
         fields |= {"embedding": wish.vector}
+        if wish.lifetime is not None and now is not None:
+            fields |= {"expires_at": from_micros(now + wish.lifetime * 1_000_000)}
         return MemoryEntry(memory_id=entity_id, content=text, **fields)
     fields |= {"members": ("a", "never there"), "composite_embedding": wish.vector}
     return MemoryAssembly(assembly_id=entity_id, name=text, **fields)
@@ -141,16 +147,16 @@ class Sight(NamedTuple):
 
 
 def look(store: Store, key: Key) -> Sight:
-    """Ask `store` for an entity."""
+    """Ask `store` for an entity, expired or not."""
     indexed = store.state.index.hash(key)
     try:
-        return Sight(indexed, store.load(key), refused=False)
+        return Sight(indexed, store.stored(key), refused=False)
     except (DamagedError, ChangedOutsideError, NotRegularFileError):
         return Sight(indexed, None, refused=True)
 
 
-def operation_of(wish: Wish, state: State) -> Operation:
-    """What asks a store that holds `state` for `wish`."""
+def operation_of(wish: Wish, state: State, now: int) -> Operation:
+    """What asks a store that holds `state` for `wish` at `now` microseconds."""
     stored = state.get(wish.key)
     expected: Expected = None
     if wish.expected == "absent" or (wish.expected == "right" and stored is None):
@@ -159,7 +165,7 @@ def operation_of(wish: Wish, state: State) -> Operation:
         expected = from_micros(stored.updated_micros)
     elif wish.expected == "stale":
         expected = _MOMENT
-    return delete(wish.key, expected) if wish.text is None else save(entity_of(wish), expected)
+    return delete(wish.key, expected) if wish.text is None else save(entity_of(wish, now), expected)
 
 
 def predict(group: Sequence[Sequence[Operation]], state: State, now: int) -> list[list[Outcome] | None]:
@@ -172,10 +178,12 @@ def _predict_batch(batch: Sequence[Operation], state: dict[Key, Version], now: i
     after, outcomes = dict(state), list[Outcome]()
     for operation in batch:
         stored = after.get(operation.key)
-        if not _is_expected(operation.expected, stored):
+        there = None if stored is not None and has_expired(stored, now) else stored
+        if not _is_expected(operation.expected, there):
             return None
         if operation.draft is None:
-            outcomes.append(after.pop(operation.key, None) is not None)
+            after.pop(operation.key, None)
+            outcomes.append(there is not None)
             continue
         version = operation.draft.stamp(now if stored is None else max(now, stored.updated_micros + 1))
         after[operation.key] = version
@@ -183,6 +191,12 @@ def _predict_batch(batch: Sequence[Operation], state: dict[Key, Version], now: i
     state.clear()
     state.update(after)
     return outcomes
+
+
+def has_expired(version: Version, now: int) -> bool:
+    """Whether no read may give `version` at `now` microseconds."""
+    expires_at = version.entity.__dict__.get("expires_at")
+    return expires_at is not None and to_micros(expires_at) <= now
 
 
 def _is_expected(expected: Expected, stored: Version | None) -> bool:

@@ -18,6 +18,7 @@ from synthians_memory.codec import Version, content_hash_text
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.commit import Batch
 from synthians_memory.engine.deadline import Deadline
+from synthians_memory.engine.expiry import live_ids
 from synthians_memory.engine.filter_sql import compile_filter
 from synthians_memory.engine.filters import Tree, matches, parse_where
 from synthians_memory.engine.records import Key
@@ -39,6 +40,7 @@ from synthians_memory.testing.machine_model import (
     cuts,
     error_numbers,
     groups,
+    has_expired,
     look,
     operation_of,
     policies,
@@ -49,8 +51,9 @@ from synthians_memory.testing.machine_model import (
     vectors,
 )
 from synthians_memory.testing.power_cut import Policy
-from synthians_memory.testing.store_history import DrivenStore, State, StoreHistory, fail, require
+from synthians_memory.testing.store_history import DrivenStore, State, StoreHistory, delete, fail, require
 from synthians_memory.testing.store_verifier import require_agreeing_files
+from synthians_memory.times import to_micros
 
 __all__ = ["StoreLife", "StoreMachine"]
 
@@ -262,7 +265,7 @@ class StoreMachine(StoreLife):
     def commit(self, group: list[list[Wish]]) -> None:
         """Commit some batches together; each as predicted, or refused by a disk that may."""
         failed_before = self.has_failed
-        operations = [[operation_of(wish, self.state) for wish in batch] for batch in group]
+        operations = [[operation_of(wish, self.state, self.clock.micros()) for wish in batch] for batch in group]
         predicted = predict(operations, self.state, self.clock.micros())
         committed = self.attempt(lambda: self.driven.commit(*operations))
         for batch, outcomes in zip(committed or (), predicted, strict=False):
@@ -290,6 +293,17 @@ class StoreMachine(StoreLife):
         self.clock.advance(seconds)
 
     @rule()
+    def sweep(self) -> None:
+        """Delete what has expired."""
+        now = self.clock.micros()
+        expired = [key for key, version in self.state.items() if has_expired(version, now)]
+        if not self.faulty and not self.has_failed and all(map(self.is_certain, KEYS)):
+            require(
+                sorted(self.store.state.index.expiry.expired(now)) == sorted(i for _, i in expired), "other ids expire"
+            )
+        self.attempt(lambda: self.driven.commit([delete(key) for key in expired]) if expired else [])
+
+    @rule()
     def flush(self) -> None:
         """Make what was acknowledged durable."""
         self.attempt(self.driven.flush)
@@ -297,7 +311,7 @@ class StoreMachine(StoreLife):
     @rule(most=st.integers(1, 4))
     def write_files(self, most: int) -> None:
         """Write some of the files that follow."""
-        self.attempt(lambda: self.store.write_files(most))
+        self.attempt(lambda: self.store.committer.write_files(most))
 
     @rule()
     def checkpoint(self) -> None:
@@ -366,7 +380,9 @@ class StoreMachine(StoreLife):
     def search(self, vector: tuple[int, ...], k: int, kind: Kind, group: int | None) -> None:
         """Search finds what is nearest among what is there."""
         where = None if group is None else {"group": group}
-        found = scores(self.state, vector, kind, where, self.metric)
+        now = self.clock.micros()
+        live = {key: version for key, version in self.state.items() if not has_expired(version, now)}
+        found = scores(live, vector, kind, where, self.metric)
         wanted = {key[1]: score for key, score in found.items() if self.is_certain(key)}
         uncertain = {key[1] for key in KEYS if key[0] == kind and not self.is_certain(key)}
         hits = self.store.search(np.array(vector, dtype=np.float32), len(KEYS) if uncertain else k, kind, where)
@@ -416,6 +432,22 @@ class StoreMachine(StoreLife):
         """At every moment, whatever the disk refuses."""
         if self._driven is not None:
             self.require_seen(self.store, self.history.visible)
+
+    @invariant()
+    def what_has_expired_is_not_served(self) -> None:
+        """Whatever is stored: a read gives it until its time has come, and never after."""
+        if self._driven is None:
+            return
+        listed, now = {*live_ids(self.store.state, "memory")}, self.clock.micros()
+        for key in KEYS:
+            stored = look(self.store, key)
+            expires_at = stored.entity.__dict__.get("expires_at") if stored.entity is not None else None
+            gone = expires_at is not None and to_micros(expires_at) <= now
+            if stored.entity is not None:
+                require((self.store.load(key) is None) == gone, f"{key} expires at {expires_at}")
+                require(
+                    key[0] != "memory" or (key[1] in listed) != gone, f"{key} expires at {expires_at}, and is listed"
+                )
 
     def require_seen(self, store: Store, newest: int) -> None:
         """`store` serves what was acknowledged last, or up to the state `newest` what may become so."""

@@ -48,7 +48,7 @@ def delete(key: Key, expected: Expected = None) -> Operation:
 
 
 def observe(store: Store) -> dict[Key, Entity]:
-    """Everything that `store` holds, loaded through it.
+    """Everything that `store` holds, expired or not, loaded through it.
 
     Raises:
         AssertionError: something in it cannot be served.
@@ -58,7 +58,7 @@ def observe(store: Store) -> dict[Key, Entity]:
     for kind, rows in store.state.index.rows.items():
         for entity_id in rows:
             try:
-                entity = store.load((kind, entity_id))
+                entity = store.stored((kind, entity_id))
             except (DamagedError, ChangedOutsideError) as error:
                 raise AssertionError(error.message) from error
             if entity is not None:

@@ -186,7 +186,7 @@ def _flush(driven: DrivenStore) -> None:
 
 def _writes_files(most: int) -> Step:
     """What the writer does when it has nothing else to do."""
-    return lambda driven: driven.store.write_files(most)
+    return lambda driven: driven.store.committer.write_files(most)
 
 
 def _transaction(driven: DrivenStore) -> None:

@@ -37,6 +37,7 @@ from synthians_memory.testing.store_entity_suite import (
     full_memory,
     memory,
 )
+from synthians_memory.testing.store_expiry_suite import ExpirySuite
 from synthians_memory.testing.store_import_suite import ImportChunkSuite, ImportSuite
 from synthians_memory.testing.store_search_suite import FilterSuite, SearchSuite, VectorSuite, found
 
@@ -262,5 +263,6 @@ class StoreSuite(
     ImportChunkSuite,
     ReopenSuite,
     CareSuite,
+    ExpirySuite,
 ):
     """All of it; derive a test class and give it `open_store`."""

@@ -94,9 +94,12 @@ def test_the_examples_run_in_their_order_and_give_the_keys(tmp_path: Path, monke
     )
     (tmp_path / "old_storage" / "memories").mkdir(parents=True)
     (tmp_path / "old_storage" / "memories" / "one.json").write_text('{"id":"one","content":"of the original code"}')
-    last = ["delete", "move"]  # what they take away the others need
-    for name in [*(name for name in COMMANDS if name not in last), *last]:
+    for name in [*(name for name in COMMANDS if name not in LAST), *LAST]:
         check_example(name, call)
+
+
+# What they take away the others need.
+LAST = ("purge", "delete", "move")
 
 
 def check_example(name: str, call: Called) -> None:

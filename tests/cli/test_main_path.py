@@ -35,7 +35,8 @@ def test_export_to_a_compressed_file(call: Called, store: Path, tmp_path: Path) 
     plain = call("export").out
     target = tmp_path / "all.jsonl.gz"
     report = call("export", target)
-    assert report.json == {"file": str(target), "memories": MEMORIES, "assemblies": ASSEMBLIES, "damaged": 0}
+    counts = {"memories": MEMORIES, "assemblies": ASSEMBLIES, "damaged": 0, "expired_left_out": 0}
+    assert report.json == {"file": str(target), **counts}
     assert gzip.decompress(target.read_bytes()).decode() == plain
     copy = call.on(tmp_path / "copy")
     assert copy("import", target).json["imported"] == len(FEW)

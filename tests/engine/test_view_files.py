@@ -22,7 +22,7 @@ from synthians_memory.config import Metric, StoreConfig
 from synthians_memory.engine import faiss_index, rebuild, sections
 from synthians_memory.engine.faiss_index import FlatFile, new_index
 from synthians_memory.engine.index import MemoryIndex
-from synthians_memory.engine.rows import row_from_json, rows_from_json, unpack
+from synthians_memory.engine.rows import NEVER, row_from_json, rows_from_json, unpack
 from synthians_memory.engine.sections import Members, read_sections
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.vectors import VectorView
@@ -132,7 +132,7 @@ def test_what_was_packed_is_what_was_written() -> None:
     found = unpack(rows_from_json("assembly", [row])[0])
     # To the last microsecond of the year 9999.
     assert found[:2] == (-1, 253_402_300_800_000_000 - 1)
-    assert found[2:] == (0.0, b"\xcd" * 32, b"\xab" * 16, 7, 8, 3)
+    assert found[2:] == (0.0, b"\xcd" * 32, b"\xab" * 16, 7, 8, 3, NEVER)
 
 
 # Sections

@@ -113,11 +113,11 @@ def test_a_reader_beside_sees_what_waits(store: Store, disk: FaultyDisk) -> None
 def test_files_follow_the_oldest_first(store: Store, backend: CountingBackend) -> None:
     for name in ("b", "a", "c"):
         commit(store, save(memory(name)))
-    assert store.write_files(2) == 2
+    assert store.committer.write_files(2) == 2
     assert [on_disk(backend, name) is not None for name in ("b", "a", "c")] == [True, True, False]
     assert statistics(store)["waiting_files"] == 1
-    assert store.write_files(9) == 1
-    assert store.write_files(9) == 0
+    assert store.committer.write_files(9) == 1
+    assert store.committer.write_files(9) == 0
     assert statistics(store)["waiting_bytes"] == 0
     assert store.check("full") == []
 
@@ -153,7 +153,7 @@ def test_a_version_from_outside_under_changes_that_wait_is_kept(
     store: Store, backend: CountingBackend, written: int
 ) -> None:
     commit(store, save(memory("m0", 2)))
-    store.write_files(written)
+    store.committer.write_files(written)
     commit(store, save(memory("m0", 3)))
     path = entity_path("memory", "m0")
     lines = [line for line in (backend.read(path) or b"").split(b"\n") if b"content_hash" not in line]
@@ -195,10 +195,10 @@ def test_no_file_is_ahead_of_the_synced_journal(backend: CountingBackend) -> Non
     store = opened(backend, replace(BEHIND, durability="interval", flush_threshold=3))
     commit(store, save(memory("m0")))
     commit(store, save(memory("m1")))
-    assert store.write_files(9) == 0
+    assert store.committer.write_files(9) == 0
     commit(store, save(memory("m2")))
     assert backend.begun == 0
-    assert store.write_files(9) == 3
+    assert store.committer.write_files(9) == 3
 
 
 def test_what_cannot_be_written_behind_is_stuck_and_told(store: Store, backend: CountingBackend) -> None:
@@ -225,7 +225,7 @@ def test_what_cannot_be_written_behind_is_not_lost(
 ) -> None:
     backend.refuses = True
     commit(store, save(memory("m0", 2)), save(memory("m3")))
-    store.write_files(1)
+    store.committer.write_files(1)
     commit(store, save(memory("m0", 3)))
     if checkpointed:
         store.checkpoint()
@@ -260,7 +260,7 @@ def test_a_journal_that_fails_takes_nothing_from_what_waits(store: Store, disk: 
 
 def test_what_waits_survives_a_power_cut_and_is_in_files_then(store: Store, disk: FaultyDisk) -> None:
     commit(store, save(memory("m0", 2)), save(memory("m3")), delete(("memory", "m1")))
-    store.write_files(1)
+    store.committer.write_files(1)
     acknowledged = {key: store.state.index.hash(key) for key in observe(store)}
     again = opened(FaultyBackend(disk.crash("lose_all")))
     assert statistics(again)["waiting_files"] == 0
@@ -284,7 +284,7 @@ def test_a_batch_is_seen_whole_or_not_at_all_by_threads(store: Store) -> None:
         reader.start()
     for n in range(2, rounds):
         commit(store, save(memory("m1", n)), save(memory("m2", n)), save(memory("m0", n)))
-        store.write_files(n % 4)
+        store.committer.write_files(n % 4)
     done.set()
     for reader in readers:
         reader.join()

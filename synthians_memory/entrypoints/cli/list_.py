@@ -49,7 +49,7 @@ async def _list(place: Place, kind: Kind, limit: int | None, output: Output) -> 
     damage = Damage()
     async with place.reading() as store:
         stats = store.stats()
-        count = stats["memories"] if kind == "memory" else stats["assemblies"]
+        count = stats["memories"] - stats["expired"] if kind == "memory" else stats["assemblies"]
         most = limit or (count if output.json else _FOR_PEOPLE)
         rows = _rows(store, kind, most, damage)
         if output.json:
