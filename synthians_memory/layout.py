@@ -14,6 +14,7 @@ from synthians_memory.errors import InvalidIdError, InvalidTypeError
 __all__ = [
     "ASSEMBLIES",
     "BACKUPS",
+    "CENTROIDS",
     "ENTITY_FOLDERS",
     "FAISS_FILE",
     "FAISS_NEXT",
@@ -67,6 +68,7 @@ FAISS_FILE: Final = "vector_index/memory_vectors.faiss"
 FAISS_NEXT: Final = "vector_index/memory_vectors.faiss.next"
 MAPPING: Final = "vector_index/mapping.json"
 VECTORS_LOG: Final = "vector_index/vectors.log"
+CENTROIDS: Final = "vector_index/centroids.bin"
 TEXT: Final = "text_index"
 TEXT_FILE: Final = "text_index/text.sqlite"
 # SQLite's own, beside its file.

@@ -14,10 +14,12 @@ import numpy.typing as npt
 from synthians_memory.config import Metric
 from synthians_memory.models import Vector
 
-__all__ = ["Matrix", "NumpyIndex", "Positions", "RowIndex", "prepare", "scores_of", "top_positions"]
+__all__ = ["Bits", "Matrix", "NumpyIndex", "Positions", "RowIndex", "prepare", "scores_of", "top_positions"]
 
 Matrix = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
+# One bit for each position, the lowest of each byte first.
+Bits = npt.NDArray[np.uint8]
 
 
 class RowIndex(Protocol):
@@ -35,14 +37,25 @@ class RowIndex(Protocol):
     def rows(self, start: int, stop: int) -> Matrix:
         """A copy of the rows from `start` up to `stop`."""
 
-    def search(self, query: Vector, k: int, allowed: Positions | None = None) -> tuple[Matrix, Positions]:
+    def search(
+        self, query: Vector, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> tuple[Matrix, Positions]:
         """Raw distances and positions of the `k` nearest rows, nearest first.
 
         Args:
             query: prepared like the rows.
             k: at least 1; fewer come back where fewer rows are allowed.
             allowed: ascending positions to choose from; None for all.
+            living: where `allowed` is None: the rows to choose from, as bits; None for all.
         """
+
+    def search_many(
+        self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> list[tuple[Matrix, Positions]]:
+        """What `search` gives for each of `queries`; several threads may work on it."""
+
+    def products(self, k: int) -> int:
+        """About how many numbers a search for the `k` nearest of all rows multiplies."""
 
     def keep(self, positions: Positions) -> None:
         """Drop every row but those at the ascending `positions`; the others move up."""
@@ -119,12 +132,26 @@ class NumpyIndex:
         """As `RowIndex.rows`."""
         return self._rows[start : min(stop, self._count)].copy()
 
-    def search(self, query: Vector, k: int, allowed: Positions | None = None) -> tuple[Matrix, Positions]:
+    def search(
+        self, query: Vector, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> tuple[Matrix, Positions]:
         """As `RowIndex.search`, exactly."""
+        if living is not None:
+            allowed = np.flatnonzero(np.unpackbits(living, count=self._count, bitorder="little"))
         rows = self._rows[: self._count] if allowed is None else self._rows[allowed]
         distances = distances_to(rows, query, self._metric)
         nearest = top_positions(distances, k, self._metric)
         return distances[nearest], nearest if allowed is None else allowed[nearest]
+
+    def search_many(
+        self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> list[tuple[Matrix, Positions]]:
+        """As `RowIndex.search_many`."""
+        return [self.search(query, k, allowed, living) for query in queries]
+
+    def products(self, k: int) -> int:
+        """As `RowIndex.products`."""
+        return int(self._rows.size)
 
     def keep(self, positions: Positions) -> None:
         """As `RowIndex.keep`."""

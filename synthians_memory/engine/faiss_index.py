@@ -1,17 +1,20 @@
-"""FAISS behind the protocol of exact row indexes; the one module that imports it.
+"""FAISS behind the protocol of row indexes, exact ones and those of inverted lists; the one module that imports it.
 
 It is not the vector index: it knows no id and touches no file.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
 
 from synthians_memory.config import Metric
-from synthians_memory.engine.exact import Matrix, NumpyIndex, Positions, RowIndex, distances_to, top_positions
+from synthians_memory.engine.calibration import DEEP, Calibration
+from synthians_memory.engine.exact import Bits, Matrix, NumpyIndex, Positions, RowIndex, distances_to, top_positions
 from synthians_memory.errors import DamagedViewError
 from synthians_memory.models import Vector
 
@@ -20,7 +23,7 @@ try:
 except ImportError:  # pragma: no cover - faiss-cpu is a dependency; NumPy serves where it cannot be loaded
     faiss = None
 
-__all__ = ["HAS_FAISS", "FaissIndex", "FlatFile", "new_index"]
+__all__ = ["HAS_FAISS", "FaissIndex", "FlatFile", "InvertedIndex", "Training", "nearest_rows", "new_index"]
 
 HAS_FAISS: Final = faiss is not None
 # Up to so many allowed rows, gathering them and scanning is faster than a selector, whatever the number of all rows.
@@ -31,6 +34,12 @@ _FILE_PIECE: Final = 4 << 20
 _MOST_DIMENSIONS: Final = (1 << 31) - 1
 # In the bytes of a flat index: behind four letters for its kind, and its dimension.
 _ROWS_AT: Final = 8
+# So many queries at once are compared one by one still, so that each gets the distances that it gets alone.
+_QUERIES_AT_ONCE: Final = 16
+# Looked for beyond k, so that of equally near rows the oldest are taken.
+_TIES: Final = 6
+# What one thread finds quickly is not worth waking others.
+_FEW_PRODUCTS: Final = 1 << 22
 
 
 def new_index(dimension: int, metric: Metric) -> RowIndex:
@@ -42,6 +51,41 @@ def new_index(dimension: int, metric: Metric) -> RowIndex:
 
 def _empty_flat(dimension: int, metric: Metric) -> Any:
     return faiss.IndexFlatL2(dimension) if metric == "l2" else faiss.IndexFlatIP(dimension)
+
+
+class _Threads:
+    """So many OpenMP threads for the calls of this thread, in a `with` block."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._before = 0
+
+    def __enter__(self) -> None:
+        self._before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(self._count)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        faiss.omp_set_num_threads(self._before)
+
+
+def _threads_for(products: int) -> _Threads:
+    return _Threads(1 if products < _FEW_PRODUCTS else len(os.sched_getaffinity(0)))
+
+
+_NOTHING: Final = (np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64))
+
+
+def _bits_of(positions: Positions, count: int) -> Bits:
+    chosen = np.zeros(count, dtype=bool)
+    chosen[positions] = True
+    return np.packbits(chosen, bitorder="little")
+
+
+def _selector(bits: Bits) -> Any:
+    """It points into `bits`, which the caller keeps."""
+    return faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
 
 
 class FaissIndex:
@@ -69,24 +113,41 @@ class FaissIndex:
             return np.empty((0, self._flat.d), dtype=np.float32)
         return self._view()[start:stop].copy()
 
-    def search(self, query: Vector, k: int, allowed: Positions | None = None) -> tuple[Matrix, Positions]:
+    def search(
+        self, query: Vector, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> tuple[Matrix, Positions]:
         """As `RowIndex.search`; one thread, since a single query gains nothing from more."""
         if allowed is not None and len(allowed) <= _GATHERED:
             return self._search_gathered(query, k, allowed)
-        faiss.omp_set_num_threads(1)
+        with _Threads(1):
+            return self._scanned(query[None, :], k, allowed, living)[0]
+
+    def search_many(
+        self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> list[tuple[Matrix, Positions]]:
+        """As `RowIndex.search_many`."""
+        if allowed is not None and len(allowed) <= _GATHERED:
+            return [self._search_gathered(query, k, allowed) for query in queries]
+        found: list[tuple[Matrix, Positions]] = []
+        with _threads_for(len(queries) * self.products(k)):
+            for start in range(0, len(queries), _QUERIES_AT_ONCE):
+                found += self._scanned(queries[start : start + _QUERIES_AT_ONCE], k, allowed, living)
+        return found
+
+    def products(self, k: int) -> int:
+        """As `RowIndex.products`."""
+        return int(self._flat.ntotal) * int(self._flat.d)
+
+    def _scanned(
+        self, queries: Matrix, k: int, allowed: Positions | None, living: Bits | None
+    ) -> list[tuple[Matrix, Positions]]:
         k = min(k, len(self) if allowed is None else len(allowed))
         if k == 0:
-            return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
-        parameters = None
-        if allowed is not None:
-            bits = np.zeros(len(self), dtype=bool)
-            bits[allowed] = True
-            packed = np.packbits(bits, bitorder="little")
-            selector = faiss.IDSelectorBitmap(len(self), faiss.swig_ptr(packed))
-            parameters = faiss.SearchParameters(sel=selector)
-        distances, positions = self._flat.search(query[None, :], k, params=parameters)
-        found = positions[0] >= 0
-        return distances[0][found], positions[0][found]
+            return [_NOTHING] * len(queries)
+        bits = living if allowed is None else _bits_of(allowed, len(self))
+        parameters = None if bits is None else faiss.SearchParameters(sel=_selector(bits))
+        distances, positions = self._flat.search(queries, k, params=parameters)
+        return [(row[found >= 0], found[found >= 0]) for row, found in zip(distances, positions, strict=True)]
 
     def _search_gathered(self, query: Vector, k: int, allowed: Positions) -> tuple[Matrix, Positions]:
         if len(allowed) == 0:
@@ -97,11 +158,9 @@ class FaissIndex:
 
     def keep(self, positions: Positions) -> None:
         """As `RowIndex.keep`."""
-        bits = np.ones(len(self), dtype=bool)
-        bits[positions] = False
-        packed = np.packbits(bits, bitorder="little")
-        if bits.any():
-            self._flat.remove_ids(faiss.IDSelectorBitmap(len(self), faiss.swig_ptr(packed)))
+        if len(positions) < len(self):
+            packed = ~_bits_of(positions, len(self))
+            self._flat.remove_ids(_selector(packed))
 
     def serialise(self, sink: Callable[[bytes], None]) -> bool:
         """As `RowIndex.serialise`: about a megabyte a piece, without a second copy of the rows."""
@@ -119,6 +178,216 @@ class FaissIndex:
         if failure:
             raise failure[0]
         return True
+
+
+class InvertedIndex:
+    """`RowIndex` on lists of rows, one around each of trained centroids: a search looks into the lists nearest to it.
+
+    Without a calibration, and wherever the lists to look into would be half of them or more, it looks into all, and is
+    exact. Of equally near rows in these lists the oldest are taken.
+    """
+
+    def __init__(self, centroids: Matrix, metric: Metric) -> None:
+        """Lists without rows; `calibration` is to be set."""
+        self.centroids = np.ascontiguousarray(centroids, dtype=np.float32)
+        self.calibration: Calibration | None = None
+        self.lists, self._dimension = len(self.centroids), int(centroids.shape[1])
+        self._metric: Metric = metric
+        kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+        self._coarse = _empty_flat(self._dimension, metric)
+        self._coarse.add(self.centroids)
+        self._ivf = faiss.IndexIVFFlat(self._coarse, self._dimension, self.lists, kind)
+        self._ivf.is_trained = True
+        self._ivf.set_direct_map_type(faiss.DirectMap.Array)
+
+    def __len__(self) -> int:
+        return int(self._ivf.ntotal)
+
+    def reserve(self, lists: Positions) -> None:
+        """Make room for rows that will go into `lists`, so that no list has to grow."""
+        for number, count in enumerate(np.bincount(lists, minlength=self.lists).tolist()):
+            size = self._ivf.invlists.list_size(number)
+            self._ivf.invlists.resize(number, size + count)
+            self._ivf.invlists.resize(number, size)
+
+    def lists_of(self, rows: Matrix) -> Positions:
+        """The list that each of `rows` belongs into."""
+        with _Threads(1):
+            found: Positions = self._coarse.search(rows, 1)[1][:, 0]
+        return found
+
+    def add(self, rows: Matrix) -> None:
+        """As `RowIndex.add`."""
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        self.add_to(rows, self.lists_of(rows))
+
+    def add_to(self, rows: Matrix, lists: Positions) -> None:
+        """`add`, where the lists of the rows are known."""
+        with _Threads(1):
+            self._ivf.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(lists))
+
+    def rows(self, start: int, stop: int) -> Matrix:
+        """As `RowIndex.rows`."""
+        return self._gathered(np.arange(start, max(start, min(stop, len(self))), dtype=np.int64))
+
+    def _gathered(self, positions: Positions) -> Matrix:
+        if len(positions) == 0:
+            return np.empty((0, self._dimension), dtype=np.float32)
+        with _Threads(1):
+            rows: Matrix = self._ivf.reconstruct_batch(positions)
+        return rows
+
+    def products(self, k: int) -> int:
+        """As `RowIndex.products`."""
+        return (len(self) * self._probes(k) // self.lists + self.lists) * self._dimension
+
+    def search(
+        self, query: Vector, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> tuple[Matrix, Positions]:
+        """As `RowIndex.search`, with the recall that was measured; fewer than `k` only where fewer are allowed."""
+        if allowed is not None and len(allowed) <= _GATHERED:
+            distances = distances_to(self._gathered(allowed), query, self._metric)
+            nearest = top_positions(distances, k, self._metric)
+            return distances[nearest], allowed[nearest]
+        count, bits = len(self) if allowed is None else len(allowed), self._bits(allowed, living)
+        probes = self._probes_among(query, k, allowed)
+        with _Threads(1):
+            found = self._found(query, min(k, count), count, probes, bits)
+            if len(found[0]) < k and probes < self.lists:
+                found = self._found(query, min(k, count), count, self.lists, bits)
+        return found
+
+    def search_many(
+        self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> list[tuple[Matrix, Positions]]:
+        """As `RowIndex.search_many`."""
+        count = len(self) if allowed is None else len(allowed)
+        if count == 0 or (allowed is not None and count <= _GATHERED):
+            return [self.search(query, k, allowed, living) for query in queries]
+        probes = max(self._probes_among(query, k, allowed) for query in queries)
+        products = len(queries) * len(self) * probes // self.lists * self._dimension
+        with _threads_for(products):
+            many = self.probe(queries, min(k + _TIES, count), probes, self._bits(allowed, living))
+        found: list[tuple[Matrix, Positions]] = []
+        for query, distances, positions in zip(queries, *many, strict=True):
+            best = self._decided(distances, positions, min(k, count), count)
+            found.append(self.search(query, k, allowed, living) if best is None or len(best[0]) < k else best)
+        return found
+
+    def _bits(self, allowed: Positions | None, living: Bits | None) -> Bits | None:
+        return living if allowed is None else _bits_of(allowed, len(self))
+
+    def probe(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
+        """As `Probing.probe`."""
+        selector = None if living is None else _selector(living)
+        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+        distances, positions = self._ivf.search(queries, k, params=parameters)
+        return distances, positions
+
+    def _probes(self, depth: float) -> int:
+        probes = self.lists if self.calibration is None else self.calibration.probes(depth)
+        return self.lists if 2 * probes > self.lists else probes
+
+    def _probes_among(self, query: Vector, k: int, allowed: Positions | None) -> int:
+        """As many lists as hold that number of allowed rows which they would hold if these were spread evenly."""
+        if allowed is None:
+            return self._probes(k)
+        depth = k * len(self) / len(allowed)
+        even = self._probes(depth)
+        # Deeper than recall was measured nothing is promised; few rows are left there, and all of them are compared.
+        if depth > DEEP or even == self.lists:
+            return self.lists
+        entries = faiss.rev_swig_ptr(self._ivf.direct_map.array.data(), len(self))
+        counts = np.bincount(entries[allowed] >> 32, minlength=self.lists)
+        with _Threads(1):
+            order = self._coarse.search(query[None, :], self.lists)[1][0]
+        reached = np.cumsum(counts[order])
+        return max(even, int(np.searchsorted(reached, even * len(allowed) / self.lists)) + 1)
+
+    def _found(self, query: Vector, k: int, count: int, probes: int, bits: Bits | None) -> tuple[Matrix, Positions]:
+        if k == 0:
+            return _NOTHING
+        wanted = min(k + _TIES, count)
+        while True:
+            distances, positions = self.probe(query[None, :], wanted, probes, bits)
+            best = self._decided(distances[0], positions[0], k, count)
+            if best is not None:
+                return best
+            wanted = min(4 * wanted, count)
+
+    def _decided(self, distances: Matrix, positions: Positions, k: int, count: int) -> tuple[Matrix, Positions] | None:
+        """The `k` best of what was found, the lower position first on a tie; None where more may be tied than were found."""
+        more = len(distances) < count and positions[-1] >= 0
+        if more and distances[-1] == distances[k - 1]:
+            return None
+        distances, positions = distances[positions >= 0], positions[positions >= 0]
+        order = np.lexsort((positions, distances if self._metric == "l2" else -distances))[:k]
+        return distances[order], positions[order]
+
+    def keep(self, positions: Positions) -> None:
+        """As `RowIndex.keep`."""
+        if len(positions) == len(self):
+            return
+        moved = np.full(len(self), -1, dtype=np.int64)
+        moved[positions] = np.arange(len(positions))
+        lists = self._ivf.invlists
+        for number in range(self.lists):
+            _keep_in_list(lists, number, moved)
+        self._ivf.ntotal = len(positions)
+        self._ivf.set_direct_map_type(faiss.DirectMap.NoMap)
+        self._ivf.set_direct_map_type(faiss.DirectMap.Array)
+
+    def serialise(self, sink: Callable[[bytes], None]) -> bool:
+        """False: files hold rows in the order of their age, as flat indexes do."""
+        return False
+
+
+def _keep_in_list(lists: Any, number: int, moved: Positions) -> None:
+    size = lists.list_size(number)
+    if size == 0:
+        return
+    places = moved[faiss.rev_swig_ptr(lists.get_ids(number), size)]
+    alive = places >= 0
+    if not alive.all():
+        codes = faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size).reshape(size, -1)
+        kept = np.ascontiguousarray(codes[alive])
+        ids = np.ascontiguousarray(places[alive])
+        lists.resize(number, 0)
+        lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(kept))
+    else:
+        lists.update_entries(number, 0, size, faiss.swig_ptr(places), lists.get_codes(number))
+
+
+class Training:
+    """Centroids found by k-means, one round at a time, on one thread; deterministic."""
+
+    def __init__(self, rows: Matrix, lists: int, metric: Metric) -> None:
+        """Nothing done yet; more rows than lists are needed."""
+        self._rows = np.ascontiguousarray(rows, dtype=np.float32)
+        self._metric: Metric = metric
+        self._clustering = faiss.Clustering(rows.shape[1], lists)
+        self._clustering.niter = 1
+        self._clustering.min_points_per_centroid = 1
+        self._clustering.max_points_per_centroid = len(rows)
+        self._clustering.spherical = metric != "l2"
+
+    def round(self) -> None:
+        """Move the centroids once; it does not hold the interpreter."""
+        with _Threads(1):
+            self._clustering.train(self._rows, _empty_flat(self._rows.shape[1], self._metric))
+
+    def centroids(self) -> Matrix:
+        """As they are after the last round."""
+        found: Matrix = faiss.vector_to_array(self._clustering.centroids).reshape(-1, self._rows.shape[1])
+        return found
+
+
+def nearest_rows(queries: Matrix, rows: Matrix, k: int, metric: Metric) -> tuple[Matrix, Positions]:
+    """Distances and places in `rows` of the `k` nearest to each query, exactly; -1 where there are fewer. One thread."""
+    kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    with _Threads(1):
+        distances, places = faiss.knn(queries, rows, k, metric=kind)
+    return distances, places
 
 
 class FlatFile:
