@@ -4,7 +4,7 @@ It is not the place where anything is trained, and says nothing of which row is 
 row. Centroids that fit no more cost speed at most, since how many lists to probe is measured anew with whatever they are.
 
     file   := header line | centroids | digest
-    header := JSON {file, version, store_id, dimension, metric, kinds: {name: {lists, rows}}} and a line feed
+    header := JSON {file, version, store_id, dimension, metric, kinds: {name: {lists, rows, probes}}} and a line feed
     centroids := float32 rows, those of the memories, then those of the assemblies
     digest := SHA-256 of everything before it, 32 bytes
 """
@@ -36,10 +36,12 @@ class Trained(NamedTuple):
     Attributes:
         centroids: one row for each list.
         rows: how many rows there were.
+        probes: how many lists had to be looked into for the ten nearest.
     """
 
     centroids: Matrix
     rows: int
+    probes: int
 
 
 class CentroidFile:
@@ -69,7 +71,10 @@ class CentroidFile:
     def write(self, trained: Mapping[Kind, Trained | None], dimension: int) -> None:
         """Replace it, durably and in one step; raises DiskError."""
         held = {kind: found for kind in _KINDS if (found := trained.get(kind)) is not None}
-        kinds = {kind: {"lists": len(found.centroids), "rows": found.rows} for kind, found in held.items()}
+        kinds = {
+            kind: {"lists": len(found.centroids), "rows": found.rows, "probes": found.probes}
+            for kind, found in held.items()
+        }
         header = orjson.dumps({**self._facts(dimension), "kinds": kinds})
         data = b"".join([header, b"\n", *(found.centroids.astype("<f4").tobytes() for found in held.values())])
         write_whole(self._backend, CENTROIDS, [data, hashlib.sha256(data).digest()])
@@ -90,6 +95,6 @@ def _kinds_of(kinds: dict[Kind, Any], rows: Matrix) -> dict[Kind, Trained]:
     for kind in _KINDS:
         if kind in kinds:
             stop = start + kinds[kind]["lists"]
-            found[kind] = Trained(rows[start:stop], kinds[kind]["rows"])
+            found[kind] = Trained(rows[start:stop], kinds[kind]["rows"], kinds[kind]["probes"])
             start = stop
     return found

@@ -14,7 +14,19 @@ import numpy.typing as npt
 from synthians_memory.config import Metric
 from synthians_memory.models import Vector
 
-__all__ = ["Bits", "Matrix", "NumpyIndex", "Positions", "RowIndex", "prepare", "scores_of", "top_positions"]
+__all__ = [
+    "Bits",
+    "Matrix",
+    "NumpyIndex",
+    "Positions",
+    "RowIndex",
+    "bits_of",
+    "decided",
+    "distances_to",
+    "prepare",
+    "scores_of",
+    "top_positions",
+]
 
 Matrix = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
@@ -95,6 +107,35 @@ def top_positions(distances: Matrix, k: int, metric: Metric) -> Positions:
         candidates = np.arange(len(keys))
     order = np.argsort(keys[candidates], kind="stable")[:k]
     return candidates[order].astype(np.int64)
+
+
+def bits_of(positions: Positions, count: int) -> Bits:
+    """The bits of `count` positions, of which these are set."""
+    chosen = np.zeros(count, dtype=bool)
+    chosen[positions] = True
+    return np.packbits(chosen, bitorder="little")
+
+
+def decided(
+    distances: Matrix, positions: Positions, k: int, count: int, metric: Metric
+) -> tuple[Matrix, Positions] | None:
+    """The `k` best of what was found, nearest first, the lower position first on a tie.
+
+    Args:
+        distances: of what was found, at least `k`.
+        positions: nearest first; -1 where nothing was found.
+        k: at least 1.
+        count: how many there are to be found.
+        metric: of the distances.
+
+    Returns:
+        None where more may be as near as the k-th than were found.
+    """
+    if len(distances) < count and positions[-1] >= 0 and distances[-1] == distances[k - 1]:
+        return None
+    distances, positions = distances[positions >= 0], positions[positions >= 0]
+    order = np.lexsort((positions, distances if metric == "l2" else -distances))[:k]
+    return distances[order], positions[order]
 
 
 def distances_to(rows: Matrix, query: Vector, metric: Metric) -> Matrix:

@@ -14,7 +14,17 @@ import numpy as np
 
 from synthians_memory.config import Metric
 from synthians_memory.engine.calibration import DEEP, Calibration
-from synthians_memory.engine.exact import Bits, Matrix, NumpyIndex, Positions, RowIndex, distances_to, top_positions
+from synthians_memory.engine.exact import (
+    Bits,
+    Matrix,
+    NumpyIndex,
+    Positions,
+    RowIndex,
+    bits_of,
+    decided,
+    distances_to,
+    top_positions,
+)
 from synthians_memory.errors import DamagedViewError
 from synthians_memory.models import Vector
 
@@ -36,6 +46,10 @@ _MOST_DIMENSIONS: Final = (1 << 31) - 1
 _ROWS_AT: Final = 8
 # So many queries at once are compared one by one still, so that each gets the distances that it gets alone.
 _QUERIES_AT_ONCE: Final = 16
+# Where less than this part of the allowed rows to be expected lies around a query, they are not spread evenly.
+_SPREAD: Final = 0.5
+# A FAISS direct map says of each row its list, above, and its place in that, below.
+_LIST_SHIFT: Final = 32
 # Looked for beyond k, so that of equally near rows the oldest are taken.
 _TIES: Final = 6
 # What one thread finds quickly is not worth waking others.
@@ -75,12 +89,6 @@ def _threads_for(products: int) -> _Threads:
 
 
 _NOTHING: Final = (np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64))
-
-
-def _bits_of(positions: Positions, count: int) -> Bits:
-    chosen = np.zeros(count, dtype=bool)
-    chosen[positions] = True
-    return np.packbits(chosen, bitorder="little")
 
 
 def _selector(bits: Bits) -> Any:
@@ -144,7 +152,7 @@ class FaissIndex:
         k = min(k, len(self) if allowed is None else len(allowed))
         if k == 0:
             return [_NOTHING] * len(queries)
-        bits = living if allowed is None else _bits_of(allowed, len(self))
+        bits = living if allowed is None else bits_of(allowed, len(self))
         parameters = None if bits is None else faiss.SearchParameters(sel=_selector(bits))
         distances, positions = self._flat.search(queries, k, params=parameters)
         return [(row[found >= 0], found[found >= 0]) for row, found in zip(distances, positions, strict=True)]
@@ -159,7 +167,7 @@ class FaissIndex:
     def keep(self, positions: Positions) -> None:
         """As `RowIndex.keep`."""
         if len(positions) < len(self):
-            packed = ~_bits_of(positions, len(self))
+            packed = ~bits_of(positions, len(self))
             self._flat.remove_ids(_selector(packed))
 
     def serialise(self, sink: Callable[[bytes], None]) -> bool:
@@ -249,80 +257,92 @@ class InvertedIndex:
             distances = distances_to(self._gathered(allowed), query, self._metric)
             nearest = top_positions(distances, k, self._metric)
             return distances[nearest], allowed[nearest]
-        count, bits = len(self) if allowed is None else len(allowed), self._bits(allowed, living)
+        count, bits = (
+            len(self) if allowed is None else len(allowed),
+            bits_of(allowed, len(self)) if allowed is not None else living,
+        )
         probes = self._probes_among(query, k, allowed)
         with _Threads(1):
             found = self._found(query, min(k, count), count, probes, bits)
-            if len(found[0]) < k and probes < self.lists:
+            if probes < self.lists and (len(found[0]) < k or not self._stays(found, query, count, probes, allowed)):
                 found = self._found(query, min(k, count), count, self.lists, bits)
         return found
+
+    def _stays(
+        self, found: tuple[Matrix, Positions], query: Vector, count: int, probes: int, allowed: Positions | None
+    ) -> bool:
+        """Whether twice the lists find the same; not asked without a filter, where recall was measured."""
+        if allowed is None:
+            return True
+        again = self._found(query, len(found[0]), count, min(self.lists, 2 * probes), bits_of(allowed, len(self)))
+        return np.array_equal(found[1], again[1])
 
     def search_many(
         self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None
     ) -> list[tuple[Matrix, Positions]]:
-        """As `RowIndex.search_many`."""
+        """As `RowIndex.search_many`; several threads but where a filter is asked of lists."""
         count = len(self) if allowed is None else len(allowed)
-        if count == 0 or (allowed is not None and count <= _GATHERED):
+        deep = allowed is not None and k * len(self) > count * DEEP
+        if count == 0 or (allowed is not None and (count <= _GATHERED or not deep)):
             return [self.search(query, k, allowed, living) for query in queries]
-        probes = max(self._probes_among(query, k, allowed) for query in queries)
-        products = len(queries) * len(self) * probes // self.lists * self._dimension
-        with _threads_for(products):
-            many = self.probe(queries, min(k + _TIES, count), probes, self._bits(allowed, living))
+        probes = self.lists if deep else self._probes(k)
+        with _threads_for(len(queries) * len(self) * probes // self.lists * self._dimension):
+            many = self._probed(
+                queries, min(k + _TIES, count), probes, bits_of(allowed, len(self)) if allowed is not None else living
+            )
         found: list[tuple[Matrix, Positions]] = []
         for query, distances, positions in zip(queries, *many, strict=True):
-            best = self._decided(distances, positions, min(k, count), count)
+            best = decided(distances, positions, min(k, count), count, self._metric)
             found.append(self.search(query, k, allowed, living) if best is None or len(best[0]) < k else best)
         return found
 
-    def _bits(self, allowed: Positions | None, living: Bits | None) -> Bits | None:
-        return living if allowed is None else _bits_of(allowed, len(self))
-
     def probe(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
-        """As `Probing.probe`."""
+        """As `Probing.probe`; on one thread."""
+        with _Threads(1):
+            return self._probed(queries, k, probes, living)
+
+    def _probed(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
         selector = None if living is None else _selector(living)
         parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
-        distances, positions = self._ivf.search(queries, k, params=parameters)
-        return distances, positions
+        found: tuple[Matrix, Positions] = self._ivf.search(queries, k, params=parameters)
+        return found
 
     def _probes(self, depth: float) -> int:
         probes = self.lists if self.calibration is None else self.calibration.probes(depth)
         return self.lists if 2 * probes > self.lists else probes
 
     def _probes_among(self, query: Vector, k: int, allowed: Positions | None) -> int:
-        """As many lists as hold that number of allowed rows which they would hold if these were spread evenly."""
+        """Lists to probe for the `k` nearest of the allowed rows.
+
+        The `k` nearest of every second row are found as deep as the 2 `k` nearest of all; but only where every second
+        row around the query is allowed. Where they lie elsewhere, or deeper than recall was measured, all are compared.
+        """
         if allowed is None:
             return self._probes(k)
-        depth = k * len(self) / len(allowed)
-        even = self._probes(depth)
-        # Deeper than recall was measured nothing is promised; few rows are left there, and all of them are compared.
-        if depth > DEEP or even == self.lists:
+        share = len(allowed) / len(self)
+        near = self._probes(k / share)
+        if k > share * DEEP or near == self.lists:
             return self.lists
         entries = faiss.rev_swig_ptr(self._ivf.direct_map.array.data(), len(self))
-        counts = np.bincount(entries[allowed] >> 32, minlength=self.lists)
+        counts = np.bincount(entries[allowed] >> _LIST_SHIFT, minlength=self.lists)
         with _Threads(1):
-            order = self._coarse.search(query[None, :], self.lists)[1][0]
-        reached = np.cumsum(counts[order])
-        return max(even, int(np.searchsorted(reached, even * len(allowed) / self.lists)) + 1)
+            around = self._coarse.search(query[None, :], near)[1][0]
+        rows = sum(self._ivf.invlists.list_size(number) for number in around.tolist())
+        share_around = min(share, counts[around].sum() / max(1, rows))
+        if share_around < _SPREAD * share or k > share_around * DEEP:
+            return self.lists
+        return self._probes(k / share_around)
 
     def _found(self, query: Vector, k: int, count: int, probes: int, bits: Bits | None) -> tuple[Matrix, Positions]:
         if k == 0:
             return _NOTHING
         wanted = min(k + _TIES, count)
         while True:
-            distances, positions = self.probe(query[None, :], wanted, probes, bits)
-            best = self._decided(distances[0], positions[0], k, count)
+            distances, positions = self._probed(query[None, :], wanted, probes, bits)
+            best = decided(distances[0], positions[0], k, count, self._metric)
             if best is not None:
                 return best
             wanted = min(4 * wanted, count)
-
-    def _decided(self, distances: Matrix, positions: Positions, k: int, count: int) -> tuple[Matrix, Positions] | None:
-        """The `k` best of what was found, the lower position first on a tie; None where more may be tied than were found."""
-        more = len(distances) < count and positions[-1] >= 0
-        if more and distances[-1] == distances[k - 1]:
-            return None
-        distances, positions = distances[positions >= 0], positions[positions >= 0]
-        order = np.lexsort((positions, distances if self._metric == "l2" else -distances))[:k]
-        return distances[order], positions[order]
 
     def keep(self, positions: Positions) -> None:
         """As `RowIndex.keep`."""

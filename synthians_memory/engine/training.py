@@ -36,6 +36,8 @@ _ROWS_LOCKED: Final = 64
 _QUERIES_LOCKED: Final = 8
 # Probes are measured anew after so large a part of all rows has been added or dropped.
 _DRIFT: Final = 0.25
+# Centroids with which so many times as many lists have to be looked into are not believed.
+_WORSE: Final = 2
 _NICENESS: Final = 10
 
 
@@ -61,6 +63,7 @@ class _Standing:
     Attributes:
         trained_rows, trained_id: how many rows there were when its lists were trained, and the last vector id.
         measured_rows, measured_id: the same of the last measurement.
+        trained_probes: how many lists had to be looked into when they were trained.
         failure: why it did not end, in words.
     """
 
@@ -68,6 +71,7 @@ class _Standing:
     trained_id: int = 0
     measured_rows: int = 0
     measured_id: int = 0
+    trained_probes: int = 0
     failure: str = ""
 
 
@@ -123,7 +127,7 @@ class Trainer:
         try:
             self._thread.start()
         except RuntimeError as error:
-            self._gave_up(kind, space, f"no thread could be started: {error}")
+            self._note_failure(kind, space, f"no thread could be started: {error}")
             self._thread, self.training = None, None
 
     def _may_train(self, space: VectorSpace) -> bool:
@@ -169,26 +173,30 @@ class Trainer:
 
     def _gave_up(self, kind: Kind, space: VectorSpace, reason: str) -> None:
         """It is tried again when there is twice as much."""
+        with self._lock:
+            if self._space_of(kind) is space:
+                self._note_failure(kind, space, reason)
+
+    def _note_failure(self, kind: Kind, space: VectorSpace, reason: str) -> None:
         rows, last = len(space.index), space.last_vector_id
-        self._standings[kind] = _Standing(rows, last, rows, last, reason)
+        self._standings[kind] = _Standing(rows, last, rows, last, failure=reason)
 
     def _train(self, kind: Kind, space: VectorSpace) -> None:
         rows, last = len(space.index), space.last_vector_id
-        before = None if isinstance(space.index, InvertedIndex) else self._from_file().get(kind)
-        trained = before if before is not None and rows < 2 * before.rows else None
+        known = None if isinstance(space.index, InvertedIndex) else self._from_file().get(kind)
+        trained = known if known is not None and rows < 2 * known.rows else None
         index, calibration = self._built(kind, space, trained)
-        if calibration is None and trained is not None:
-            # They may be those of other vectors.
+        if trained is not None and (calibration is None or calibration.shallow > _WORSE * trained.probes):
+            # They fit these vectors no more, or are those of others.
             trained = None
             index, calibration = self._built(kind, space, None)
         if calibration is None:
             self._gave_up(kind, space, "half of all lists do not give the recall that is wanted")
             return
         index.calibration = calibration
-        self._swap(kind, space, index)
-        trained_rows = rows if trained is None else trained.rows
-        self._standings[kind] = _Standing(trained_rows, last, rows, last)
-        self.unsaved = self.unsaved or trained is None
+        trained = trained or Trained(index.centroids, rows, calibration.shallow)
+        self._swap(kind, space, index, _Standing(trained.rows, last, rows, last, trained.probes))
+        self.unsaved = self.unsaved or trained is not known
 
     def _from_file(self) -> dict[Kind, Trained]:
         if self._read is None:
@@ -280,7 +288,7 @@ class Trainer:
             start += len(piece)
         return np.concatenate(found)
 
-    def _swap(self, kind: Kind, space: VectorSpace, index: InvertedIndex) -> None:
+    def _swap(self, kind: Kind, space: VectorSpace, index: InvertedIndex, standing: _Standing) -> None:
         """Add what has come meanwhile, then let it answer."""
         while True:
             self._go_on(kind, space)
@@ -292,6 +300,7 @@ class Trainer:
                         index.add(rows)
                     self._go_on(kind, space)
                     space.index = index
+                    self._standings[kind] = standing
                     return
             index.add(rows)
 
@@ -312,19 +321,20 @@ class Trainer:
         space = self._space_of(kind)
         if space is None or not isinstance(space.index, InvertedIndex):
             return None if self._read is None else self._read.get(kind)
-        return Trained(space.index.centroids, self._standings[kind].trained_rows)
+        standing = self._standings[kind]
+        return Trained(space.index.centroids, standing.trained_rows, standing.trained_probes)
 
     def statistics(self, kind: Kind) -> dict[str, Any]:
         """What answers searches of a kind, as JSON."""
-        space = self._space_of(kind)
+        with self._lock:
+            space, standing = self._space_of(kind), self._standings.get(kind, _Standing())
         index = space.index if space is not None else None
         found: dict[str, Any] = {"index": "exact", "training": self.training == kind}
         if isinstance(index, InvertedIndex):
-            found |= {"index": "lists", "lists": index.lists, "trained_on": self._standings[kind].trained_rows}
+            found |= {"index": "lists", "lists": index.lists, "trained_on": standing.trained_rows}
             if index.calibration is not None:
                 found |= {"probes": index.calibration.shallow, "recall_at_10": round(index.calibration.recall, 5)}
-        standing = self._standings.get(kind)
-        if standing is not None and standing.failure:
+        if standing.failure:
             found["failure"] = standing.failure
         return found
 

@@ -103,11 +103,14 @@ class VectorSearcher(ABC):
         self._waiting: dict[Kind, list[int]] = {"memory": [], "assembly": []}
         self.trainer = Trainer(
             self._lock,
-            lambda kind: self._spaces.get(kind),
+            self._space_of,
             metric,
             approximation,
             lambda: centroids.read(self.dimension or 0),
         )
+
+    def _space_of(self, kind: Kind) -> VectorSpace | None:
+        return self._spaces.get(kind)
 
     @abstractmethod
     def _index_waiting(self) -> None:
