@@ -22,7 +22,7 @@ __all__ = [
     "RowIndex",
     "bits_of",
     "decided",
-    "distances_to",
+    "nearest_of",
     "prepare",
     "scores_of",
     "top_positions",
@@ -35,7 +35,7 @@ Bits = npt.NDArray[np.uint8]
 
 
 class RowIndex(Protocol):
-    """Rows of one length, found by their position; one thread at a time.
+    """Rows of one length, found by their position; changed by one thread at a time, while nobody searches.
 
     Distances are raw: inner products (higher is nearer) or squared L2 distances (lower is nearer).
     """
@@ -64,7 +64,7 @@ class RowIndex(Protocol):
     def search_many(
         self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None
     ) -> list[tuple[Matrix, Positions]]:
-        """What `search` gives for each of `queries`; several threads may work on it."""
+        """What `search` gives for each of `queries`; several threads may search at the same time."""
 
     def products(self, k: int) -> int:
         """About how many numbers a search for the `k` nearest of all rows multiplies."""
@@ -87,13 +87,13 @@ def prepare(rows: Matrix, metric: Metric) -> Matrix:
 
 def scores_of(distances: Matrix, metric: Metric) -> list[float]:
     """Scores, higher is better: cosine in -1..1, inner product as is, L2 as 1/(1+d**2)."""
+    found = distances.astype(np.float64)
     if metric == "l2":
-        found = 1.0 / (1.0 + np.maximum(distances.astype(np.float64), 0.0))
+        found = 1.0 / (1.0 + np.maximum(found, 0.0))
     elif metric == "cosine":
-        found = np.clip(distances.astype(np.float64), -1.0, 1.0)
-    else:
-        found = distances.astype(np.float64)
-    return [float(score) for score in found]
+        found = np.minimum(np.maximum(found, -1.0), 1.0)
+    scores: list[float] = found.tolist()
+    return scores
 
 
 def top_positions(distances: Matrix, k: int, metric: Metric) -> Positions:
@@ -133,7 +133,10 @@ def decided(
     """
     if len(distances) < count and positions[-1] >= 0 and distances[-1] == distances[k - 1]:
         return None
-    distances, positions = distances[positions >= 0], positions[positions >= 0]
+    if positions[-1] < 0:
+        distances, positions = distances[positions >= 0], positions[positions >= 0]
+    if (distances[1:] != distances[:-1]).all():
+        return distances[:k], positions[:k]
     order = np.lexsort((positions, distances if metric == "l2" else -distances))[:k]
     return distances[order], positions[order]
 
@@ -146,6 +149,15 @@ def distances_to(rows: Matrix, query: Vector, metric: Metric) -> Matrix:
         return squares
     products: Matrix = rows @ query
     return products
+
+
+def nearest_of(rows: Matrix, query: Vector, k: int, positions: Positions, metric: Metric) -> tuple[Matrix, Positions]:
+    """Raw distances and positions of the `k` nearest of `rows`, which are at `positions`, nearest first."""
+    if len(rows) == 0:
+        return np.empty(0, dtype=np.float32), positions
+    distances = distances_to(rows, query, metric)
+    nearest = top_positions(distances, k, metric)
+    return distances[nearest], positions[nearest]
 
 
 class NumpyIndex:
@@ -179,10 +191,9 @@ class NumpyIndex:
         """As `RowIndex.search`, exactly."""
         if living is not None:
             allowed = np.flatnonzero(np.unpackbits(living, count=self._count, bitorder="little"))
+        positions = np.arange(self._count) if allowed is None else allowed
         rows = self._rows[: self._count] if allowed is None else self._rows[allowed]
-        distances = distances_to(rows, query, self._metric)
-        nearest = top_positions(distances, k, self._metric)
-        return distances[nearest], nearest if allowed is None else allowed[nearest]
+        return nearest_of(rows, query, k, positions, self._metric)
 
     def search_many(
         self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None

@@ -5,7 +5,6 @@ It is not the vector index: it knows no id and touches no file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
@@ -22,8 +21,7 @@ from synthians_memory.engine.exact import (
     RowIndex,
     bits_of,
     decided,
-    distances_to,
-    top_positions,
+    nearest_of,
 )
 from synthians_memory.errors import DamagedViewError
 from synthians_memory.models import Vector
@@ -52,8 +50,6 @@ _SPREAD: Final = 0.5
 _LIST_SHIFT: Final = 32
 # Looked for beyond k, so that of equally near rows the oldest are taken.
 _TIES: Final = 6
-# What one thread finds quickly is not worth waking others.
-_FEW_PRODUCTS: Final = 1 << 22
 
 
 def new_index(dimension: int, metric: Metric) -> RowIndex:
@@ -82,10 +78,6 @@ class _Threads:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         faiss.omp_set_num_threads(self._before)
-
-
-def _threads_for(products: int) -> _Threads:
-    return _Threads(1 if products < _FEW_PRODUCTS else len(os.sched_getaffinity(0)))
 
 
 _NOTHING: Final = (np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64))
@@ -126,7 +118,7 @@ class FaissIndex:
     ) -> tuple[Matrix, Positions]:
         """As `RowIndex.search`; one thread, since a single query gains nothing from more."""
         if allowed is not None and len(allowed) <= _GATHERED:
-            return self._search_gathered(query, k, allowed)
+            return nearest_of(self._view()[allowed] if len(self) else self.rows(0, 0), query, k, allowed, self._metric)
         with _Threads(1):
             return self._scanned(query[None, :], k, allowed, living)[0]
 
@@ -135,9 +127,9 @@ class FaissIndex:
     ) -> list[tuple[Matrix, Positions]]:
         """As `RowIndex.search_many`."""
         if allowed is not None and len(allowed) <= _GATHERED:
-            return [self._search_gathered(query, k, allowed) for query in queries]
+            return [self.search(query, k, allowed) for query in queries]
         found: list[tuple[Matrix, Positions]] = []
-        with _threads_for(len(queries) * self.products(k)):
+        with _Threads(1):
             for start in range(0, len(queries), _QUERIES_AT_ONCE):
                 found += self._scanned(queries[start : start + _QUERIES_AT_ONCE], k, allowed, living)
         return found
@@ -156,13 +148,6 @@ class FaissIndex:
         parameters = None if bits is None else faiss.SearchParameters(sel=_selector(bits))
         distances, positions = self._flat.search(queries, k, params=parameters)
         return [(row[found >= 0], found[found >= 0]) for row, found in zip(distances, positions, strict=True)]
-
-    def _search_gathered(self, query: Vector, k: int, allowed: Positions) -> tuple[Matrix, Positions]:
-        if len(allowed) == 0:
-            return np.empty(0, dtype=np.float32), allowed
-        distances = distances_to(self._view()[allowed], query, self._metric)
-        nearest = top_positions(distances, k, self._metric)
-        return distances[nearest], allowed[nearest]
 
     def keep(self, positions: Positions) -> None:
         """As `RowIndex.keep`."""
@@ -207,9 +192,12 @@ class InvertedIndex:
         self._ivf = faiss.IndexIVFFlat(self._coarse, self._dimension, self.lists, kind)
         self._ivf.is_trained = True
         self._ivf.set_direct_map_type(faiss.DirectMap.Array)
+        self._count = 0
+        # By number of lists to probe: they take longer to make than some searches do.
+        self._parameters: dict[int, Any] = {}
 
     def __len__(self) -> int:
-        return int(self._ivf.ntotal)
+        return self._count
 
     def reserve(self, lists: Positions) -> None:
         """Make room for rows that will go into `lists`, so that no list has to grow."""
@@ -233,6 +221,7 @@ class InvertedIndex:
         """`add`, where the lists of the rows are known."""
         with _Threads(1):
             self._ivf.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(lists))
+        self._count += len(rows)
 
     def rows(self, start: int, stop: int) -> Matrix:
         """As `RowIndex.rows`."""
@@ -254,9 +243,7 @@ class InvertedIndex:
     ) -> tuple[Matrix, Positions]:
         """As `RowIndex.search`, with the recall that was measured; fewer than `k` only where fewer are allowed."""
         if allowed is not None and len(allowed) <= _GATHERED:
-            distances = distances_to(self._gathered(allowed), query, self._metric)
-            nearest = top_positions(distances, k, self._metric)
-            return distances[nearest], allowed[nearest]
+            return nearest_of(self._gathered(allowed), query, k, allowed, self._metric)
         count, bits = (
             len(self) if allowed is None else len(allowed),
             bits_of(allowed, len(self)) if allowed is not None else living,
@@ -280,16 +267,14 @@ class InvertedIndex:
     def search_many(
         self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None
     ) -> list[tuple[Matrix, Positions]]:
-        """As `RowIndex.search_many`; several threads but where a filter is asked of lists."""
+        """As `RowIndex.search_many`."""
         count = len(self) if allowed is None else len(allowed)
         deep = allowed is not None and k * len(self) > count * DEEP
         if count == 0 or (allowed is not None and (count <= _GATHERED or not deep)):
             return [self.search(query, k, allowed, living) for query in queries]
         probes = self.lists if deep else self._probes(k)
-        with _threads_for(len(queries) * len(self) * probes // self.lists * self._dimension):
-            many = self._probed(
-                queries, min(k + _TIES, count), probes, bits_of(allowed, len(self)) if allowed is not None else living
-            )
+        bits = living if allowed is None else bits_of(allowed, len(self))
+        many = self.probe(queries, min(k + _TIES, count), probes, bits)
         found: list[tuple[Matrix, Positions]] = []
         for query, distances, positions in zip(queries, *many, strict=True):
             best = decided(distances, positions, min(k, count), count, self._metric)
@@ -302,10 +287,19 @@ class InvertedIndex:
             return self._probed(queries, k, probes, living)
 
     def _probed(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
-        selector = None if living is None else _selector(living)
-        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
-        found: tuple[Matrix, Positions] = self._ivf.search(queries, k, params=parameters)
-        return found
+        # What FAISS's own wrapper does besides takes as long as some searches.
+        distances = np.empty((len(queries), k), dtype=np.float32)
+        positions = np.empty((len(queries), k), dtype=np.int64)
+        results = faiss.swig_ptr(distances), faiss.swig_ptr(positions), self._parameters_of(probes, living)
+        self._ivf.search_c(len(queries), faiss.swig_ptr(queries), k, *results)
+        return distances, positions
+
+    def _parameters_of(self, probes: int, living: Bits | None) -> Any:
+        if living is not None:
+            return faiss.SearchParametersIVF(sel=_selector(living), nprobe=probes)
+        if probes not in self._parameters:
+            self._parameters[probes] = faiss.SearchParametersIVF(nprobe=probes)
+        return self._parameters[probes]
 
     def _probes(self, depth: float) -> int:
         probes = self.lists if self.calibration is None else self.calibration.probes(depth)
@@ -353,7 +347,7 @@ class InvertedIndex:
         lists = self._ivf.invlists
         for number in range(self.lists):
             _keep_in_list(lists, number, moved)
-        self._ivf.ntotal = len(positions)
+        self._ivf.ntotal = self._count = len(positions)
         self._ivf.set_direct_map_type(faiss.DirectMap.NoMap)
         self._ivf.set_direct_map_type(faiss.DirectMap.Array)
 
@@ -367,15 +361,10 @@ def _keep_in_list(lists: Any, number: int, moved: Positions) -> None:
     if size == 0:
         return
     places = moved[faiss.rev_swig_ptr(lists.get_ids(number), size)]
-    alive = places >= 0
-    if not alive.all():
-        codes = faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size).reshape(size, -1)
-        kept = np.ascontiguousarray(codes[alive])
-        ids = np.ascontiguousarray(places[alive])
-        lists.resize(number, 0)
-        lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(kept))
-    else:
-        lists.update_entries(number, 0, size, faiss.swig_ptr(places), lists.get_codes(number))
+    codes = faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size).reshape(size, -1)
+    ids, kept = places[places >= 0], codes[places >= 0]
+    lists.resize(number, 0)
+    lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(kept))
 
 
 class Training:

@@ -5,16 +5,19 @@ It is not the view (`vectors`), which follows the journal: it changes no row.
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 
 from synthians_memory.config import Metric
 from synthians_memory.engine.centroid_file import CentroidFile
-from synthians_memory.engine.exact import Matrix, Positions, prepare, scores_of
+from synthians_memory.engine.exact import Matrix, Positions, scores_of
 from synthians_memory.engine.faiss_index import InvertedIndex
 from synthians_memory.engine.training import Approximation, Trainer
 from synthians_memory.engine.vector_space import VectorSpace
@@ -27,9 +30,14 @@ __all__ = ["DEAD_FEW", "Nearest", "VectorSearcher"]
 # Ids and scores, best first.
 Nearest = list[tuple[str, float]]
 
+_Part = list[tuple[Matrix, Positions]]
+_Map = Callable[[Callable[[Matrix], _Part], list[Matrix]], Iterator[_Part]]
+
 # So many dead rows an exact search finds in vain; of more it is told.
 DEAD_FEW: Final = 64
 _FEW_WAITING: Final = 8
+# Queries that a thread takes at once.
+_PART: Final = 32
 # What takes well under a millisecond, and what a save may wait for: numbers multiplied.
 _QUICK: Final = 1 << 22
 _LONG: Final = 1 << 27
@@ -46,10 +54,13 @@ def _prepared_query(query: Vector, dimension: int | None, metric: Metric) -> Vec
             f"the query has {len(query)} numbers, the store's vectors have {dimension}",
             hint="Embed the query with the embedder that made the store.",
         )
-    if metric == "cosine" and not query.any():
+    if metric != "cosine":
+        return query
+    exact = query.astype(np.float64)
+    length = math.sqrt(exact @ exact)
+    if not length:
         raise InvalidValueError("a zero vector has no direction to compare by cosine")
-    row: Vector = prepare(query[None, :], metric)[0]
-    return row
+    return (exact / length).astype(np.float32)
 
 
 def _is_quick(space: VectorSpace, k: int) -> bool:
@@ -59,13 +70,25 @@ def _is_quick(space: VectorSpace, k: int) -> bool:
 
 def _queries_at_once(space: VectorSpace, k: int) -> int:
     """How many searches a save may wait for; at least 1."""
-    return max(1, _LONG // max(1, space.index.products(k)))
+    return max(1, _threads() * _LONG // max(1, space.index.products(k)))
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _nearest_in(
-    space: VectorSpace, rows: Sequence[Vector], k: int, allowed: Iterable[str] | None, metric: Metric
+    space: VectorSpace,
+    rows: Sequence[Vector],
+    k: int,
+    allowed: Iterable[str] | None,
+    metric: Metric,
+    threads: _Map = map,
 ) -> list[Nearest]:
-    """The `k` nearest to each of the prepared rows; all rows of the space are in its index."""
+    """The `k` nearest to each of the prepared rows; all rows of the space are in its index.
+
+    `threads` maps a function over parts of the rows.
+    """
     most, living, positions = k, None, None if allowed is None else space.positions(allowed)
     if allowed is None and space.dead > (0 if isinstance(space.index, InvertedIndex) else DEAD_FEW):
         living = space.living()
@@ -74,13 +97,14 @@ def _nearest_in(
     if len(rows) == 1:
         found = [space.index.search(rows[0], most, positions, living)]
     else:
-        found = space.index.search_many(np.stack(rows), most, positions, living)
+        parts = [np.stack(rows[at : at + _PART]) for at in range(0, len(rows), _PART)]
+        searched = threads(lambda part: space.index.search_many(part, most, positions, living), parts)
+        found = [one for part in searched for one in part]
     return [_hits(space, *one, k, metric) for one in found]
 
 
 def _hits(space: VectorSpace, distances: Matrix, found: Positions, k: int, metric: Metric) -> Nearest:
-    scores = scores_of(distances, metric)
-    pairs = ((space.owner(position), score) for position, score in zip(found.tolist(), scores, strict=True))
+    pairs = zip(space.owners(found.tolist()), scores_of(distances, metric), strict=True)
     return [(i, score) for i, score in pairs if i is not None][:k]
 
 
@@ -153,11 +177,13 @@ class VectorSearcher(ABC):
         """As `search` for each of the queries; changes get their turn in between, and later queries see them."""
         rows = [_prepared_query(query, self.dimension, self.metric) for query in queries]
         found: list[Nearest] = []
-        while len(found) < len(rows):
-            with self._lock:
-                space = self._spaces.get(kind)
-                most = _queries_at_once(space, k) if space else len(rows)
-                found += self._searched(rows[len(found) : len(found) + most], k, kind, allowed)
+        with ThreadPoolExecutor(_threads(), "synthians-search") as pool:
+            while len(found) < len(rows):
+                with self._lock:
+                    space = self._spaces.get(kind)
+                    most = _queries_at_once(space, k) if space else len(rows)
+                    part = rows[len(found) : len(found) + most]
+                    found += self._searched(part, k, kind, allowed, pool.map if len(part) > _PART else map)
         return found
 
     def train(self, kind: Kind) -> None:
@@ -168,10 +194,12 @@ class VectorSearcher(ABC):
             self.trainer.consider(kind)
         self.trainer.wait()
 
-    def _searched(self, rows: Sequence[Vector], k: int, kind: Kind, allowed: Iterable[str] | None) -> list[Nearest]:
+    def _searched(
+        self, rows: Sequence[Vector], k: int, kind: Kind, allowed: Iterable[str] | None, threads: _Map = map
+    ) -> list[Nearest]:
         self._index_waiting()
         space = self._spaces.get(kind)
         if not space:
             return [[] for _ in rows]
         self.trainer.consider(kind)
-        return _nearest_in(space, rows, k, allowed, self.metric)
+        return _nearest_in(space, rows, k, allowed, self.metric, threads)

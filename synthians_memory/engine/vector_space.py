@@ -90,9 +90,10 @@ class VectorSpace:
         """Where the entity's row is; None where it has none."""
         return self._positions.get(entity_id)
 
-    def owner(self, position: int) -> str | None:
-        """Whose the row at `position` is; None where it is dead."""
-        return self._ids[position]
+    def owners(self, positions: Iterable[int]) -> list[str | None]:
+        """Whose the rows are; None where one is dead."""
+        ids = self._ids
+        return [ids[position] for position in positions]
 
     def positions(self, entity_ids: Iterable[str]) -> Positions:
         """Where the rows of these entities are, ascending; those without one are passed over."""
