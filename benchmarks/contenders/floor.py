@@ -94,6 +94,11 @@ class Store(BlockingContender):
         _, found = self._index.search(query, k, params=selected)
         return [self._ids[row] for row in found[0] if row >= 0]
 
+    async def search_many(self, vectors: Sequence[Vector], k: int) -> list[list[str]]:
+        many = np.array(vectors)
+        _, found = self._index.search(many / np.linalg.norm(many, axis=1, keepdims=True), k)
+        return [[self._ids[row] for row in rows if row >= 0] for rows in found]
+
     async def check(self, level: str) -> int:
         with os.scandir(self._files) as entries:
             names = [(entry.name, entry.stat().st_size) for entry in entries]
