@@ -45,6 +45,10 @@ class Store(floor.Store):
         while self._recall(rows[own], exact) < RECALL and self._index.nprobe < lists:
             self._index.nprobe += 1
 
+    def _parameters(self, topic: str | None) -> Any:
+        selector = None if topic is None else self._selectors[topic]
+        return faiss.SearchParametersIVF(sel=selector, nprobe=self._index.nprobe)
+
     def _recall(self, rows: Any, exact: Any) -> float:
         """Of the other rows: each finds itself."""
         _, found = self._index.search(rows, K + 1)
