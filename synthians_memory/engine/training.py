@@ -299,8 +299,8 @@ class Trainer:
                     if behind:
                         index.add(rows)
                     self._go_on(kind, space)
-                    space.index = index
                     self._standings[kind] = standing
+                    space.index = index
                     return
             index.add(rows)
 
@@ -321,14 +321,15 @@ class Trainer:
         space = self._space_of(kind)
         if space is None or not isinstance(space.index, InvertedIndex):
             return None if self._read is None else self._read.get(kind)
-        standing = self._standings[kind]
+        standing = self._standings.get(kind, _Standing())
         return Trained(space.index.centroids, standing.trained_rows, standing.trained_probes)
 
     def statistics(self, kind: Kind) -> dict[str, Any]:
-        """What answers searches of a kind, as JSON."""
-        with self._lock:
-            space, standing = self._space_of(kind), self._standings.get(kind, _Standing())
+        """What answers searches of a kind, as JSON; never waits."""
+        space = self._space_of(kind)
+        # In this order and without the lock, which a search may hold for long: an index comes after its standing.
         index = space.index if space is not None else None
+        standing = self._standings.get(kind, _Standing())
         found: dict[str, Any] = {"index": "exact", "training": self.training == kind}
         if isinstance(index, InvertedIndex):
             found |= {"index": "lists", "lists": index.lists, "trained_on": standing.trained_rows}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -299,3 +300,68 @@ def test_a_filter_that_follows_the_clusters_keeps_its_recall() -> None:
         ids = [i for i, allowed in zip(held, side > np.quantile(side, 1 - share), strict=True) if allowed]
         found = recall(only(held, ids), queries, "cosine", lambda query, ids=ids: index.search(query, allowed=ids))
         assert found >= TARGET, share
+
+
+class Interrupting:
+    """The lock of a view, as the training sees it: whenever it gives it up, another vector is saved."""
+
+    def __init__(self, index: MemoryVectorIndex, more: dict[str, Rows]) -> None:
+        self._lock = index._view._lock
+        self._index = index
+        self._more = list(more.items())
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if self._more:
+            self._index.add_vector(*self._more.pop(0))
+            self._index.vector("brings the rows up to date")
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_whatever_comes_between_two_steps_of_the_training_is_there_after_the_swap(count: int) -> None:
+    held = named(drawn(2_000, DIMENSION, seed=1))
+    more = named(drawn(count, DIMENSION, seed=2), "more")
+    index = MemoryVectorIndex(DIMENSION, exact_below=BELOW)
+    index.add_vectors(held)
+    interrupting = Interrupting(index, more)
+    index._view.trainer._lock = interrupting  # type: ignore[assignment]
+    index.train()
+    assert index.stats()["index"] == "lists"
+    saved = dict(list(more.items())[: count - len(interrupting._more)])
+    assert saved
+    for memory_id, vector in saved.items():
+        assert index.search(vector, 1)[0] == (memory_id, pytest.approx(1.0))
+    assert {i for i, _ in index.search(next(iter(held.values())), 5_000)} == held.keys() | saved.keys()
+
+
+def test_a_save_of_the_index_during_training_moves_no_row(tmp_path: Path) -> None:
+    held = named(drawn(2_000, DIMENSION, seed=1))
+    index = MemoryVectorIndex(DIMENSION, exact_below=BELOW, path=tmp_path)
+    index.add_vectors(held)
+    index.save()
+    gone = list(held)[:600]
+
+    class Saving(Interrupting):
+        def __exit__(self, *_: object) -> None:
+            super().__exit__()
+            if gone:
+                while gone:
+                    index.remove_vector(gone[-1])
+                    del held[gone.pop()]
+                index.save()
+
+    index._view.trainer._lock = Saving(index, {})  # type: ignore[assignment]
+    index.train()
+    assert index.stats()["index"] == "lists"
+    queries = drawn(QUERIES, DIMENSION, seed=99)
+    assert recall(held, queries, "cosine", index.search) >= 0.98
+    assert {i for i, _ in index.search(queries[0], 5_000)} == held.keys()
+    # Now they are dropped.
+    index.save()
+    assert len(index._view._spaces["memory"].index) == len(held)
+    assert recall(held, queries, "cosine", index.search) >= 0.98
+    for memory_id, vector in list(held.items())[::100]:
+        assert index.search(vector, 1)[0] == (memory_id, pytest.approx(1.0))
