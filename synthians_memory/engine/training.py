@@ -33,7 +33,7 @@ _ROWS_COPIED: Final = 1024
 _ROWS_COMPARED: Final = 4096
 # The last rows are added under the lock, in a step that no save notices.
 _ROWS_LOCKED: Final = 64
-_QUERIES_LOCKED: Final = 8
+_QUERIES_LOCKED: Final = 2
 # Probes are measured anew after so large a part of all rows has been added or dropped.
 _DRIFT: Final = 0.25
 # Centroids with which so many times as many lists have to be looked into are not believed.
@@ -180,6 +180,9 @@ class Trainer:
     def _note_failure(self, kind: Kind, space: VectorSpace, reason: str) -> None:
         rows, last = len(space.index), space.last_vector_id
         self._standings[kind] = _Standing(rows, last, rows, last, failure=reason)
+        if isinstance(space.index, InvertedIndex):
+            # What was measured with fewer rows is no promise for these: every list is looked into.
+            space.index.calibration = None
 
     def _train(self, kind: Kind, space: VectorSpace) -> None:
         rows, last = len(space.index), space.last_vector_id
@@ -243,9 +246,10 @@ class Trainer:
         for piece in self._pieces(kind, space, 0, count):
             with self._lock:
                 alive = _unpacked(space.living(), count)[start : start + len(piece)]
-            distances, places = nearest_rows(sample.queries, piece[alive], sample.wanted, self._metric)
-            positions = np.append(np.flatnonzero(alive) + start, -1)
-            sample.take(distances, positions[places])
+            if alive.any():
+                distances, places = nearest_rows(sample.queries, piece[alive], sample.wanted, self._metric)
+                positions = np.append(np.flatnonzero(alive) + start, -1)
+                sample.take(distances, positions[places])
             start += len(piece)
             yield piece
 

@@ -365,3 +365,32 @@ def test_a_save_of_the_index_during_training_moves_no_row(tmp_path: Path) -> Non
     assert recall(held, queries, "cosine", index.search) >= 0.98
     for memory_id, vector in list(held.items())[::100]:
         assert index.search(vector, 1)[0] == (memory_id, pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("count", [4_100, 9_000])
+def test_pieces_without_a_living_row_and_pieces_of_few_rows_are_measured(count: int) -> None:
+    held = named(drawn(count, DIMENSION, seed=1))
+    index = MemoryVectorIndex(DIMENSION, exact_below=BELOW)
+    index.add_vectors(held)
+    for gone in list(held)[: count * 2 // 3]:
+        index.remove_vector(gone)
+        del held[gone]
+    index.train()
+    assert "failure" not in index.stats()
+    assert index.stats()["index"] == "lists"
+    assert recall(held, drawn(QUERIES, DIMENSION, seed=99), "cosine", index.search) >= 0.98
+
+
+def test_vectors_that_lost_their_structure_are_all_looked_into() -> None:
+    index = trained(named(drawn(1_500, 384, seed=1, centres=20)))
+    assert "probes" in index.stats()
+    held = named(np.random.default_rng(4).standard_normal((1_600, 384), dtype=np.float32))
+    index.add_vectors(held)
+    index.train()
+    told = index.stats()
+    assert (told["index"], "probes" in told, "recall" in told["failure"]) == ("lists", False, True)
+    assert (
+        recall({**held}, np.array(list(held.values())[:20]), "cosine", lambda q: index.search(q, allowed=held)) == 1.0
+    )
+    queries = np.random.default_rng(5).standard_normal((20, 384), dtype=np.float32)
+    assert [i for i, _ in index.search(queries[0], len(index))][:10] == [i for i, _ in index.search(queries[0])]
