@@ -122,7 +122,7 @@ class VectorSpace:
         self._vector_ids.extend(vector_ids)
         self._positions.update(zip(entity_ids, range(start, start + len(entity_ids)), strict=True))
         self._ids.extend(entity_ids)
-        self._count_living()
+        self._note_living()
         self.hashes.update(zip(entity_ids, hashes, strict=True))
 
     def kill(self, entity_id: str) -> None:
@@ -141,7 +141,7 @@ class VectorSpace:
         """Positions of the living rows, ascending."""
         return np.flatnonzero(np.unpackbits(self.living(), count=len(self._ids), bitorder="little"))
 
-    def _count_living(self) -> None:
+    def _note_living(self) -> None:
         alive = np.array([i is not None for i in self._ids], dtype=bool)
         self._living = bytearray(np.packbits(alive, bitorder="little").tobytes())
 
@@ -157,7 +157,7 @@ class VectorSpace:
         self._vector_ids = array(_VECTOR_IDS, [self._vector_ids[position] for position in live])
         self._ids = [i for i in self._ids if i is not None]
         self._positions = {i: position for position, i in enumerate(self._ids) if i is not None}
-        self._count_living()
+        self._note_living()
 
     def freeze(self) -> FrozenSpace:
         """The living rows' slots as they are now."""

@@ -36,15 +36,7 @@ from synthians_memory.engine.vector_search import DEAD_FEW, VectorSearcher
 from synthians_memory.engine.vector_space import FrozenSpace, Slot, VectorSpace
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.engine.view_log import ViewLog
-from synthians_memory.layout import (
-    FAISS_FILE,
-    FAISS_NEXT,
-    FORMAT_VERSION,
-    MAPPING,
-    VECTORS,
-    VECTORS_LOG,
-    Kind,
-)
+from synthians_memory.layout import FAISS_FILE, FAISS_NEXT, FORMAT_VERSION, MAPPING, VECTORS, VECTORS_LOG, Kind
 from synthians_memory.models import Vector
 from synthians_memory.storage.backend import Backend
 
@@ -231,10 +223,11 @@ class VectorView(VectorSearcher):
             self._write_centroids(self.dimension)
 
     def _write_centroids(self, dimension: int) -> None:
-        with self._lock:
-            trained = {kind: self.trainer.trained(kind) for kind in _KINDS}
+        # Before they are looked at: a training that ends meanwhile says so again.
         self.trainer.unsaved = False
         try:
+            with self._lock:
+                trained = {kind: self.trainer.trained(kind) for kind in _KINDS}
             self._centroids.write(trained, dimension)
         except BaseException:
             self.trainer.unsaved = True
