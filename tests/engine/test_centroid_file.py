@@ -96,6 +96,19 @@ def test_an_open_does_not_train_again(backend: Backend) -> None:
     assert backend.read(CENTROIDS) == data
 
 
+def test_the_bytes_are_those_of_the_format(backend: Backend) -> None:
+    data = backend.read(CENTROIDS)
+    assert data is not None
+    header, _, rest = data.partition(b"\n")
+    told = trained_alone().stats()
+    assert header == (
+        b'{"file":"centroids","version":1,"store_id":"index","dimension":%d,"metric":"cosine",'
+        b'"kinds":{"memory":{"lists":%d,"rows":%d,"probes":%d}}}'
+    ) % (DIMENSION, told["lists"], COUNT, told["probes"])
+    assert len(rest) == 4 * told["lists"] * DIMENSION + 32
+    assert rest[-32:] == hashlib.sha256(data[:-32]).digest()
+
+
 def test_twice_as_many_vectors_later_it_is_trained_anew(backend: Backend) -> None:
     index = loaded_from(backend)
     index.add_vectors(named(drawn(COUNT, DIMENSION, seed=2), "more"))
