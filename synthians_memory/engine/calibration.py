@@ -18,8 +18,8 @@ __all__ = ["DEEP", "SHALLOW", "Calibration", "Probing", "Sample", "calibrated"]
 SHALLOW: Final = 10
 DEEP: Final = 100
 _STEPS: Final = (*range(1, 8), *(eighths << power for power in range(10) for eighths in (8, 10, 12, 14)))
-# One-sided 95 % of a normal distribution.
-_CERTAINTY: Final = 1.645
+# One-sided 99 % of a normal distribution.
+_CERTAINTY: Final = 2.33
 # Two ways of computing one distance differ by less.
 _ROUNDING: Final = 1e-5
 
@@ -36,6 +36,10 @@ class Calibration(NamedTuple):
     shallow: int
     deep: int
     recall: float
+
+    def doubled(self) -> Calibration:
+        """Twice the lists, until it is known how many are enough."""
+        return self._replace(shallow=2 * self.shallow, deep=2 * self.deep)
 
     def probes(self, depth: float) -> int:
         """Lists to probe for the `depth` nearest: between the measured two on a logarithmic scale, beyond in proportion."""

@@ -25,7 +25,7 @@ from synthians_memory.layout import Kind
 
 __all__ = ["EXACT", "Approximation", "Trainer"]
 
-_QUERIES: Final = 256
+_QUERIES: Final = 400
 _ROUNDS: Final = 8
 _ROWS_A_LIST: Final = 40
 # Copied under the lock at once, and compared at once without it.
@@ -34,8 +34,8 @@ _ROWS_COMPARED: Final = 4096
 # The last rows are added under the lock, in a step that no save notices.
 _ROWS_LOCKED: Final = 64
 _QUERIES_LOCKED: Final = 2
-# Probes are measured anew after so large a part of all rows has been added or dropped.
-_DRIFT: Final = 0.25
+# Probes are measured anew after so many additions and removals, as a part of all rows.
+_DRIFT: Final = 0.1
 # Centroids with which so many times as many lists have to be looked into are not believed.
 _WORSE: Final = 2
 _NICENESS: Final = 10
@@ -62,7 +62,7 @@ class _Standing:
 
     Attributes:
         trained_rows, trained_id: how many rows there were when its lists were trained, and the last vector id.
-        measured_rows, measured_id: the same of the last measurement.
+        measured_rows, measured_id: living rows and last vector id at the last measurement.
         trained_probes: how many lists had to be looked into when they were trained.
         failure: why it did not end, in words.
     """
@@ -123,6 +123,9 @@ class Trainer:
         if self._due(kind, space) is None:
             return
         self.training = kind
+        if isinstance(space.index, InvertedIndex) and space.index.calibration is not None:
+            # What was measured holds no more for sure; this holds until it is measured again.
+            space.index.calibration = space.index.calibration.doubled()
         self._thread = threading.Thread(target=self._run, args=(kind, space), name="synthians-training", daemon=False)
         try:
             self._thread.start()
@@ -141,7 +144,9 @@ class Trainer:
             return "train"
         if not isinstance(space.index, InvertedIndex) or not len(space):
             return None
-        changed = max(abs(rows - standing.measured_rows), last - standing.measured_id)
+        added = last - standing.measured_id
+        # Whatever was there or came, and is there no more.
+        changed = added + max(0, standing.measured_rows + added - len(space))
         return "measure" if changed > _DRIFT * standing.measured_rows else None
 
     def wait(self) -> None:
@@ -179,13 +184,13 @@ class Trainer:
 
     def _note_failure(self, kind: Kind, space: VectorSpace, reason: str) -> None:
         rows, last = len(space.index), space.last_vector_id
-        self._standings[kind] = _Standing(rows, last, rows, last, failure=reason)
+        self._standings[kind] = _Standing(rows, last, len(space), last, failure=reason)
         if isinstance(space.index, InvertedIndex):
             # What was measured with fewer rows is no promise for these: every list is looked into.
             space.index.calibration = None
 
     def _train(self, kind: Kind, space: VectorSpace) -> None:
-        rows, last = len(space.index), space.last_vector_id
+        rows, living, last = len(space.index), len(space), space.last_vector_id
         known = None if isinstance(space.index, InvertedIndex) else self._from_file().get(kind)
         trained = known if known is not None and rows < 2 * known.rows else None
         index, calibration = self._built(kind, space, trained)
@@ -198,7 +203,7 @@ class Trainer:
             return
         index.calibration = calibration
         trained = trained or Trained(index.centroids, rows, calibration.shallow)
-        self._swap(kind, space, index, _Standing(trained.rows, last, rows, last, trained.probes))
+        self._swap(kind, space, index, _Standing(trained.rows, last, living, last, trained.probes))
         self.unsaved = self.unsaved or trained is not known
 
     def _from_file(self) -> dict[Kind, Trained]:
@@ -254,7 +259,7 @@ class Trainer:
             yield piece
 
     def _measure_again(self, kind: Kind, space: VectorSpace) -> None:
-        count, last, index = len(space.index), space.last_vector_id, space.index
+        count, alive, last, index = len(space.index), len(space), space.last_vector_id, space.index
         if not isinstance(index, InvertedIndex):
             return
         sample, living = self._sample(kind, space, count)
@@ -264,7 +269,7 @@ class Trainer:
         # Without one, every list is looked into until the index is trained anew.
         index.calibration = calibration
         standing = self._standings.setdefault(kind, _Standing())
-        standing.measured_rows, standing.measured_id = count, last
+        standing.measured_rows, standing.measured_id = alive, last
 
     # Rows
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not HAS_FAISS, reason="without FAISS every searc
 
 METRICS: list[Metric] = ["cosine", "ip", "l2"]
 COUNT, DIMENSION, BELOW = 4_000, 24, 1_000
-QUERIES = 100
+QUERIES = 250
 # The sample promises the mean; other queries come out a little above or below it.
 TARGET = 0.99
 
@@ -67,6 +67,9 @@ def test_recall_is_what_was_promised_also_after_changes_and_with_filters(metric:
     assert index.stats()["recall_at_10"] >= TARGET
     check_recall(index, held, metric)
     replace_some(index, held, seed=5)
+    # Until it is known how many lists are enough now, and then.
+    check_recall(index, held, metric)
+    index.train()
     check_recall(index, held, metric)
 
 
@@ -84,6 +87,8 @@ def test_recall_holds_at_size(count: int) -> None:
     assert told["probes"] <= told["lists"] / 10
     check_recall(index, held, "cosine")
     replace_some(index, held, seed=6)
+    check_recall(index, held, "cosine")
+    index.train()
     check_recall(index, held, "cosine")
 
 
@@ -193,7 +198,8 @@ def test_what_is_added_and_removed_during_training_is_not_lost() -> None:
     query = drawn(1, 128, seed=3)[0]
     index.search(query)
     added, removed = {}, []
-    while index.stats()["training"]:
+    assert index.stats()["training"]
+    while index.stats()["index"] == "exact":
         more = {f"new{len(added)}": drawn(1, 128, seed=1_000 + len(added))[0]}
         index.add_vectors(more)
         added.update(more)
@@ -360,6 +366,7 @@ def test_a_save_of_the_index_during_training_moves_no_row(tmp_path: Path) -> Non
     assert recall(held, queries, "cosine", index.search) >= 0.98
     assert {i for i, _ in index.search(queries[0], 5_000)} == held.keys()
     # Now they are dropped.
+    index._view.trainer.wait()
     index.save()
     assert len(index._view._spaces["memory"].index) == len(held)
     assert recall(held, queries, "cosine", index.search) >= 0.98
