@@ -99,6 +99,18 @@ class Contender(ABC):
     async def search(self, vector: Vector, k: int, topic: str | None) -> list[str]:
         """The ids of the nearest under cosine, best first; of this topic only, where one is given."""
 
+    async def search_many(self, vectors: Sequence[Vector], k: int) -> list[list[str]]:
+        """What `search` finds for each; in one call where the store has one."""
+        return [await self.search(vector, k, None) for vector in vectors]
+
+    async def start_index(self) -> None:
+        """Begin to make the index by which searches of many vectors are fast; nothing for a store that has none to make."""
+        return
+
+    def is_indexing(self) -> bool:
+        """Whether that goes on."""
+        return False
+
     async def check(self, level: str) -> int:
         """Look for damage, "quick" or "full"; returns the number of findings."""
         raise UnsupportedError("has no check")

@@ -6,6 +6,7 @@ A goal whose figures were not measured is left open.
 from __future__ import annotations
 
 import operator
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,9 @@ class Judged:
 def judge(figures: Figures) -> list[Judged]:
     """Every goal whose figures are there, at every size they are there for."""
     return [
-        judged for part in (_saves, _many, _behind, _loads, _updates, _opening, _searches) for judged in part(figures)
+        judged
+        for part in (_saves, _many, _behind, _loads, _updates, _opening, _searches, _training)
+        for judged in part(figures)
     ]
 
 
@@ -134,11 +137,27 @@ def _searches(figures: Figures) -> Iterator[Judged]:
     for metric in ("search", "filtered search"):
         yield from _against(figures, metric, "ours", ["floor"], AT_MOST, 2.0, stated=SEARCH_SIZE)
         yield from _against(figures, metric, "ours", VECTOR_PEERS, AT_MOST, 1.0, stated=SEARCH_SIZE)
+    yield from _against(figures, "search", "ours", ["floor-lists"], AT_MOST, 2.0, stated=LARGE)
+    for metric in ("search", "filtered search", "batch search"):
+        yield from _against(figures, metric, "ours", ["lancedb-index"], AT_MOST, 1.0)
+        for figure in figures.of(f"recall@10 of {metric}"):
+            if figure.contender == "ours":
+                mean = statistics.fmean(figure.samples)
+                yield Judged(f"recall@10 of {metric}, ours", figure.size, AT_LEAST, 0.99, mean)
+    yield from _against(figures, "batch search", "ours", VECTOR_PEERS, AT_MOST, 1.0)
     for size in figures.sizes("filtered search", "ours"):
         whole = figures.get("search", "floor", size)
         if whole:
             times = ratio(figures.found["filtered search", "ours", size], whole)
             yield Judged("filtered search, ours / floor's unfiltered", size, AT_MOST, 2.0, times, size == SEARCH_SIZE)
+
+
+def _training(figures: Figures) -> Iterator[Judged]:
+    for figure in figures.of("save beside training"):
+        usual = figures.get("save, usual", figure.contender, figure.size)
+        if usual:
+            times = figure.median / usual.median
+            yield Judged(f"save beside training, {figure.contender} / usual", figure.size, AT_MOST, 1.5, times)
 
 
 def _against(

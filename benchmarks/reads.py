@@ -42,14 +42,23 @@ def load(stage: Stage) -> None:
 
 
 def search(stage: Stage) -> None:
-    """The ten nearest, of all and of one topic; and how many of the exact ten a contender finds."""
-    with stage.cells("search", stage.options.sizes, shared=True) as cells:
+    """The ten nearest, of all, of one topic and for many queries at once; and how many of the exact ten a contender finds."""
+    with stage.cells("search", stage.options.sizes, shared=True) as filled:
+        cells = stage.measure(
+            "search", filled, 1, lambda cell, _: [cell.ask("index")["seconds"]], Metric("making the index", "s", 1)
+        )
         for metric, filtered in (("search", False), ("filtered search", True)):
-            found: dict[Cell, list[list[str]]] = {cell: [] for cell in cells}
+            found: dict[Cell, list[list[list[str]]]] = {cell: [] for cell in cells}
             stage.measure(
                 "search", cells, stage.scale.blocks, _searching(stage, found, filtered=filtered), Metric(metric)
             )
             _add_recall(stage, metric, found)
+        many: dict[Cell, list[list[list[str]]]] = {cell: [] for cell in cells}
+        stage.measure("search", cells, stage.scale.repeats, _searching_many(stage, many), Metric("batch search"))
+        _add_recall(stage, "batch search", many)
+        stage.measure(
+            "search", cells, 1, lambda cell, _: [cell.ask("usage")["resident_mb"]], Metric("memory with index", "MB", 1)
+        )
 
 
 def open_store(stage: Stage) -> None:
@@ -107,13 +116,23 @@ def _loading(
 
 
 def _searching(
-    stage: Stage, found: dict[Cell, list[list[str]]], *, filtered: bool
+    stage: Stage, found: dict[Cell, list[list[list[str]]]], *, filtered: bool
 ) -> Callable[[Cell, int], Sequence[float]]:
     count = max(2, stage.scale.block // 2)
 
     def ask(cell: Cell, turn: int) -> list[float]:
         topics = [topic(number) if filtered else None for number in range(count)]
         answer = cell.ask("search", first=turn * count, count=count, topics=topics, budget=stage.scale.budget)
+        found[cell].append(answer["found"])
+        return answer["samples"]
+
+    return ask
+
+
+def _searching_many(stage: Stage, found: dict[Cell, list[list[list[str]]]]) -> Callable[[Cell, int], Sequence[float]]:
+    def ask(cell: Cell, turn: int) -> list[float]:
+        count = 2 * stage.scale.block
+        answer = cell.ask("search_many", first=turn * count, count=count)
         found[cell].append(answer["found"])
         return answer["samples"]
 

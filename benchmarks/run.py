@@ -27,6 +27,7 @@ WORKLOADS: dict[str, Callable[[Stage], None]] = {
     "batch": writes.batch,
     "load": reads.load,
     "search": reads.search,
+    "training": writes.training,
     "open": reads.open_store,
     "check": reads.check,
     "lag": writes.lag,

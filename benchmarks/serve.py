@@ -26,6 +26,7 @@ from benchmarks.records import base_chunks, queries, record_id, records
 
 NEAREST = 10
 LAG_STEP = 0.001
+INDEX_STEP = 0.01
 
 Answer = dict[str, Any]
 
@@ -126,6 +127,30 @@ class Server:
 
         wanted = list(zip(queries(first + count)[first:], topics, strict=True))
         return {"samples": await _timed_each(one, wanted, budget), "found": found}
+
+    async def search_many(self, first: int, count: int) -> Answer:
+        """Search with the queries `first` and on in one call; the sample is the time for each."""
+        wanted = queries(first + count)[first:]
+        start = time.perf_counter()
+        found = await self._store.search_many(wanted, NEAREST)
+        return {"samples": [(time.perf_counter() - start) / count], "found": found}
+
+    async def index(self) -> Answer:
+        """Make what searches of many vectors are fast by, and wait for it."""
+        start = time.perf_counter()
+        await self._store.start_index()
+        while self._store.is_indexing():  # noqa: ASYNC110 - a contender's thread sets no event
+            await asyncio.sleep(INDEX_STEP)
+        return {"seconds": time.perf_counter() - start}
+
+    async def save_beside_index(self, name: str, count: int) -> Answer:
+        """Save the next items of a set one by one for as long as the index is being made, at most `count`."""
+        await self._store.start_index()
+        samples: list[float] = []
+        while self._store.is_indexing() and len(samples) < count:
+            samples += await _timed_each(self._store.save, self._take(name, 1), 0.0)
+        await self._store.settle()
+        return {"samples": samples}
 
     async def check(self, level: str) -> Answer:
         """Look for damage."""

@@ -18,7 +18,7 @@ from benchmarks.child import Child, ContenderError
 from benchmarks.contenders import OURS
 from benchmarks.figures import Figures
 
-OWN = (*OURS, "floor")
+OWN = (*OURS, "floor", "floor-lists")
 
 
 class Asked(Protocol):

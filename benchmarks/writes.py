@@ -29,6 +29,21 @@ def save(stage: Stage) -> None:
             stage.figures.add("save, settled", cell.contender, cell.size, "µs", settled[cell], scale=1e6)
 
 
+def training(stage: Stage) -> None:
+    """Single saves of a store that makes its index in the background, before, meanwhile and afterwards."""
+    with stage.cells("training", stage.options.sizes, ("ours",)) as cells:
+        block, most = stage.scale.block, stage.scale.blocks * stage.scale.block
+        for cell in _make(stage, "training", cells, 2 * most + 2 * most):
+            usual = [cell.ask("save", name="new", count=block, budget=60)["samples"] for _ in range(stage.scale.blocks)]
+            beside = cell.ask("save_beside_index", name="new", count=2 * most)["samples"]
+            cell.ask("index")
+            usual += [
+                cell.ask("save", name="new", count=block, budget=60)["samples"] for _ in range(stage.scale.blocks)
+            ]
+            for name, blocks in (("save, usual", usual), ("save beside training", [beside])):
+                stage.figures.add(name, cell.contender, cell.size, "µs", blocks, scale=1e6)
+
+
 def savers(stage: Stage) -> None:
     """Single saves from many loops at once."""
     with stage.cells("savers", stage.options.sizes[:1]) as cells:

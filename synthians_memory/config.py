@@ -30,6 +30,9 @@ class StoreConfig:
         storage_path: the store's directory; a path object is accepted, and kept as a string.
         embedding_dimension: length of every vector; None: fixed by the first one.
         metric: how vectors are compared; fixed when the store is made.
+        exact_below: vectors of one kind below which every search compares all of them.
+        target_recall: share of the exact ten nearest that an approximate search finds, as measured on a sample of
+            the store's own vectors; 1: every search is exact.
         durability: "commit": acknowledged means it survives a power cut. "interval": acknowledged means
             it is in the journal, forced to disk after flush_threshold changes or flush_interval seconds.
         flush_threshold: changes after which "interval" forces the journal to disk.
@@ -56,6 +59,8 @@ class StoreConfig:
     storage_path: str = "./storage"
     embedding_dimension: int | None = None
     metric: Metric = "cosine"
+    exact_below: int = 20_000
+    target_recall: float = 0.99
     durability: Durability = "commit"
     flush_threshold: int = 20
     flush_interval: float = 1.0
@@ -89,6 +94,7 @@ class StoreConfig:
         for name in ("auto_repair", "allow_network_filesystem"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidTypeError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        _check_number("target_recall", self.target_recall, 0.5, 1)
         if self.embedding_dimension is not None:
             _check_number("embedding_dimension", self.embedding_dimension, 1, _MAX_DIMENSION)
 
@@ -107,6 +113,7 @@ _MOST_UNITS = 2**62
 _MOST_SECONDS = 1_000_000_000
 # The least value of each number; integers where the default is one.
 _LEAST: dict[str, int | float] = {
+    "exact_below": 256,
     "flush_threshold": 1,
     "flush_interval": 0.001,
     "behind_seconds": 0.0,
@@ -138,12 +145,13 @@ def _path_text(value: object) -> str:
     return path
 
 
-def _check_number(name: str, value: object, least: int | float, most: int = _MOST_UNITS) -> None:
+def _check_number(name: str, value: object, least: int | float, most: int | None = None) -> None:
     wanted = "an integer" if isinstance(least, int) else "a number"
     allowed = int if isinstance(least, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, allowed):
         raise InvalidTypeError(f"{name} must be {wanted}, not {value!r}")
-    most = most if isinstance(least, int) else _MOST_SECONDS
+    if most is None:
+        most = _MOST_UNITS if isinstance(least, int) else _MOST_SECONDS
     # Written so that NaN fails as well.
     if not least <= value <= most:
         raise InvalidValueError(f"{name} must lie in {least}..{most}")

@@ -16,6 +16,7 @@ __all__ = [
     "ASSEMBLIES",
     "AUTOMEMORY_LOG",
     "BACKUPS",
+    "CENTROIDS",
     "DECISION_LOG",
     "ENTITY_FOLDERS",
     "FAILURES_LOG",
@@ -100,6 +101,7 @@ FAISS_FILE: Final = "vector_index/memory_vectors.faiss"
 FAISS_NEXT: Final = "vector_index/memory_vectors.faiss.next"
 MAPPING: Final = "vector_index/mapping.json"
 VECTORS_LOG: Final = "vector_index/vectors.log"
+CENTROIDS: Final = "vector_index/centroids.bin"
 TEXT: Final = "text_index"
 TEXT_FILE: Final = "text_index/text.sqlite"
 # SQLite's own, beside its file.

@@ -10,13 +10,16 @@ CONTENDERS: dict[str, tuple[str, dict[str, object]]] = {
     "ours": ("ours", {}),
     "ours-behind": ("ours", {"write_mode": "behind"}),
     "floor": ("floor", {}),
+    "floor-lists": ("floor_lists", {}),
     "naive": ("naive", {}),
     "sqlite-vec": ("sqlite_vec", {}),
     "chroma": ("chroma", {}),
     "lancedb": ("lance", {}),
+    "lancedb-index": ("lance", {"index": True}),
     "qdrant": ("qdrant", {}),
     "langgraph": ("langgraph", {}),
 }
 OURS = ("ours", "ours-behind")
 VECTOR_PEERS = ("sqlite-vec", "chroma", "lancedb", "qdrant")
+SEARCH_PEERS = (*VECTOR_PEERS, "lancedb-index")
 PEERS = (*VECTOR_PEERS, "langgraph")

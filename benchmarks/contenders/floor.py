@@ -90,9 +90,16 @@ class Store(BlockingContender):
 
     def find(self, vector: Vector, k: int, topic: str | None) -> list[str]:
         query = (vector / np.linalg.norm(vector)).reshape(1, -1)
-        selected = None if topic is None else faiss.SearchParameters(sel=self._selectors[topic])
-        _, found = self._index.search(query, k, params=selected)
+        _, found = self._index.search(query, k, params=self._parameters(topic))
         return [self._ids[row] for row in found[0] if row >= 0]
+
+    def _parameters(self, topic: str | None) -> Any:
+        return None if topic is None else faiss.SearchParameters(sel=self._selectors[topic])
+
+    async def search_many(self, vectors: Sequence[Vector], k: int) -> list[list[str]]:
+        many = np.array(vectors)
+        _, found = self._index.search(many / np.linalg.norm(many, axis=1, keepdims=True), k)
+        return [[self._ids[row] for row in rows if row >= 0] for rows in found]
 
     async def check(self, level: str) -> int:
         with os.scandir(self._files) as entries:

@@ -1,4 +1,4 @@
-"""LanceDB's synchronous client, one table, no index: searches are exact.
+"""LanceDB's synchronous client, one table; without an index searches are exact, with one it is IVF with the client's defaults.
 
 It compacts nothing: a user who does not call `optimize` has this store.
 """
@@ -64,6 +64,11 @@ class Store(BlockingContender):
 
     def remove(self, record_id: str) -> None:
         self._table.delete(f"id = '{record_id}'")
+
+    async def start_index(self) -> None:
+        if self.settings.get("index"):
+            self._table.create_index(metric="cosine", index_type="IVF_FLAT", vector_column_name="vector")
+            self._table.create_scalar_index("topic")
 
     def find(self, vector: Vector, k: int, topic: str | None) -> list[str]:
         query = self._table.search(vector).distance_type("cosine").select(["id", "_distance"]).limit(k)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contender import Contender, UnsupportedError
-from benchmarks.records import DIMENSION, Record, Vector
+from benchmarks.records import DIMENSION, Record, Vector, queries
 from synthians_memory import MemoryEntry, MemoryPersistence, StoreConfig
 from synthians_memory.codec import line_of
 
@@ -67,6 +67,15 @@ class Store(Contender):
     async def search(self, vector: Vector, k: int, topic: str | None) -> list[str]:
         where = None if topic is None else {"topic": topic}
         return [hit.memory_id for hit in await self._store.search(vector, k=k, where=where)]
+
+    async def search_many(self, vectors: Sequence[Vector], k: int) -> list[list[str]]:
+        return [[hit.memory_id for hit in hits] for hits in await self._store.search_batch(vectors, k)]
+
+    async def start_index(self) -> None:
+        await self._store.search(queries(1)[0], 1)
+
+    def is_indexing(self) -> bool:
+        return bool(self._store.stats()["vector_search"]["training"])
 
     async def check(self, level: str) -> int:
         return len(await self._store.verify_consistency(level=level))  # type: ignore[arg-type]

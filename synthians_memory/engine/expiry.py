@@ -19,7 +19,7 @@ from synthians_memory.layout import Kind, entity_path
 from synthians_memory.models import Entity, Vector
 from synthians_memory.times import Clock, to_micros
 
-__all__ = ["expired_now", "judge_expiry", "live_ids", "nearest_live", "unexpired"]
+__all__ = ["expired_now", "judge_expiry", "live_ids", "nearest_live", "nearest_live_many", "unexpired"]
 
 # So few are passed over among the hits; more are left out of what is searched.
 _FEW: Final = 256
@@ -58,6 +58,17 @@ def nearest_live(
         # An approximate search may come back with less than it was asked for.
     ids = state.vectors.hashes(kind) if allowed is None else allowed
     return state.vectors.search(query, k, kind, [entity_id for entity_id in ids if entity_id not in expired])
+
+
+def nearest_live_many(
+    state: StoreState, queries: Sequence[Vector], k: int, kind: Kind, allowed: Sequence[str] | None
+) -> list[list[tuple[str, float]]]:
+    """As `nearest_live`, for each of the queries."""
+    expired = expired_now(state) if kind == "memory" else frozenset()
+    if expired:
+        ids = state.vectors.hashes(kind) if allowed is None else allowed
+        allowed = [entity_id for entity_id in ids if entity_id not in expired]
+    return state.vectors.search_many(queries, k, kind, allowed)
 
 
 # Learning of it

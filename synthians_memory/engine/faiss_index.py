@@ -1,4 +1,4 @@
-"""FAISS behind the protocol of exact row indexes; the one module that imports it.
+"""FAISS behind the protocol of row indexes, exact ones and those of inverted lists; the one module that imports it.
 
 It is not the vector index: it knows no id and touches no file.
 """
@@ -6,12 +6,23 @@ It is not the vector index: it knows no id and touches no file.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
 
 from synthians_memory.config import Metric
-from synthians_memory.engine.exact import Matrix, NumpyIndex, Positions, RowIndex, distances_to, top_positions
+from synthians_memory.engine.calibration import DEEP, Calibration
+from synthians_memory.engine.exact import (
+    Bits,
+    Matrix,
+    NumpyIndex,
+    Positions,
+    RowIndex,
+    bits_of,
+    decided,
+    nearest_of,
+)
 from synthians_memory.errors import DamagedViewError
 from synthians_memory.models import Vector
 
@@ -20,7 +31,7 @@ try:
 except ImportError:  # pragma: no cover - faiss-cpu is a dependency; NumPy serves where it cannot be loaded
     faiss = None
 
-__all__ = ["HAS_FAISS", "FaissIndex", "FlatFile", "new_index"]
+__all__ = ["HAS_FAISS", "FaissIndex", "FlatFile", "InvertedIndex", "Training", "nearest_rows", "new_index"]
 
 HAS_FAISS: Final = faiss is not None
 # Up to so many allowed rows, gathering them and scanning is faster than a selector, whatever the number of all rows.
@@ -31,6 +42,14 @@ _FILE_PIECE: Final = 4 << 20
 _MOST_DIMENSIONS: Final = (1 << 31) - 1
 # In the bytes of a flat index: behind four letters for its kind, and its dimension.
 _ROWS_AT: Final = 8
+# So many queries at once are compared one by one still, so that each gets the distances that it gets alone.
+_QUERIES_AT_ONCE: Final = 16
+# Where less than this part of the allowed rows to be expected lies around a query, they are not spread evenly.
+_SPREAD: Final = 0.5
+# A FAISS direct map says of each row its list, above, and its place in that, below.
+_LIST_SHIFT: Final = 32
+# Looked for beyond k, so that of equally near rows the oldest are taken.
+_TIES: Final = 6
 
 
 def new_index(dimension: int, metric: Metric) -> RowIndex:
@@ -42,6 +61,31 @@ def new_index(dimension: int, metric: Metric) -> RowIndex:
 
 def _empty_flat(dimension: int, metric: Metric) -> Any:
     return faiss.IndexFlatL2(dimension) if metric == "l2" else faiss.IndexFlatIP(dimension)
+
+
+class _Threads:
+    """So many OpenMP threads for the calls of this thread, in a `with` block."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._before = 0
+
+    def __enter__(self) -> None:
+        self._before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(self._count)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        faiss.omp_set_num_threads(self._before)
+
+
+_NOTHING: Final = (np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64))
+
+
+def _selector(bits: Bits) -> Any:
+    """It points into `bits`, which the caller keeps."""
+    return faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
 
 
 class FaissIndex:
@@ -69,39 +113,47 @@ class FaissIndex:
             return np.empty((0, self._flat.d), dtype=np.float32)
         return self._view()[start:stop].copy()
 
-    def search(self, query: Vector, k: int, allowed: Positions | None = None) -> tuple[Matrix, Positions]:
+    def search(
+        self, query: Vector, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> tuple[Matrix, Positions]:
         """As `RowIndex.search`; one thread, since a single query gains nothing from more."""
         if allowed is not None and len(allowed) <= _GATHERED:
-            return self._search_gathered(query, k, allowed)
-        faiss.omp_set_num_threads(1)
+            return nearest_of(self._view()[allowed] if len(self) else self.rows(0, 0), query, k, allowed, self._metric)
+        with _Threads(1):
+            return self._scanned(query[None, :], k, allowed, living)[0]
+
+    def search_many(
+        self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> list[tuple[Matrix, Positions]]:
+        """As `RowIndex.search_many`."""
+        if allowed is not None and len(allowed) <= _GATHERED:
+            return [self.search(query, k, allowed) for query in queries]
+        found: list[tuple[Matrix, Positions]] = []
+        with _Threads(1):
+            for start in range(0, len(queries), _QUERIES_AT_ONCE):
+                found += self._scanned(queries[start : start + _QUERIES_AT_ONCE], k, allowed, living)
+        return found
+
+    def products(self, k: int) -> int:
+        """As `RowIndex.products`."""
+        return int(self._flat.ntotal) * int(self._flat.d)
+
+    def _scanned(
+        self, queries: Matrix, k: int, allowed: Positions | None, living: Bits | None
+    ) -> list[tuple[Matrix, Positions]]:
         k = min(k, len(self) if allowed is None else len(allowed))
         if k == 0:
-            return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
-        parameters = None
-        if allowed is not None:
-            bits = np.zeros(len(self), dtype=bool)
-            bits[allowed] = True
-            packed = np.packbits(bits, bitorder="little")
-            selector = faiss.IDSelectorBitmap(len(self), faiss.swig_ptr(packed))
-            parameters = faiss.SearchParameters(sel=selector)
-        distances, positions = self._flat.search(query[None, :], k, params=parameters)
-        found = positions[0] >= 0
-        return distances[0][found], positions[0][found]
-
-    def _search_gathered(self, query: Vector, k: int, allowed: Positions) -> tuple[Matrix, Positions]:
-        if len(allowed) == 0:
-            return np.empty(0, dtype=np.float32), allowed
-        distances = distances_to(self._view()[allowed], query, self._metric)
-        nearest = top_positions(distances, k, self._metric)
-        return distances[nearest], allowed[nearest]
+            return [_NOTHING] * len(queries)
+        bits = living if allowed is None else bits_of(allowed, len(self))
+        parameters = None if bits is None else faiss.SearchParameters(sel=_selector(bits))
+        distances, positions = self._flat.search(queries, k, params=parameters)
+        return [(row[found >= 0], found[found >= 0]) for row, found in zip(distances, positions, strict=True)]
 
     def keep(self, positions: Positions) -> None:
         """As `RowIndex.keep`."""
-        bits = np.ones(len(self), dtype=bool)
-        bits[positions] = False
-        packed = np.packbits(bits, bitorder="little")
-        if bits.any():
-            self._flat.remove_ids(faiss.IDSelectorBitmap(len(self), faiss.swig_ptr(packed)))
+        if len(positions) < len(self):
+            packed = ~bits_of(positions, len(self))
+            self._flat.remove_ids(_selector(packed))
 
     def serialise(self, sink: Callable[[bytes], None]) -> bool:
         """As `RowIndex.serialise`: about a megabyte a piece, without a second copy of the rows."""
@@ -119,6 +171,232 @@ class FaissIndex:
         if failure:
             raise failure[0]
         return True
+
+
+class InvertedIndex:
+    """`RowIndex` on lists of rows, one around each of trained centroids: a search looks into the lists nearest to it.
+
+    Without a calibration, and wherever the lists to look into would be half of them or more, it looks into all, and is
+    exact. Of equally near rows in these lists the oldest are taken.
+    """
+
+    def __init__(self, centroids: Matrix, metric: Metric) -> None:
+        """Lists without rows; `calibration` is to be set."""
+        self.centroids = np.ascontiguousarray(centroids, dtype=np.float32)
+        self.calibration: Calibration | None = None
+        self.lists, self._dimension = len(self.centroids), int(centroids.shape[1])
+        self._metric: Metric = metric
+        kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+        self._coarse = _empty_flat(self._dimension, metric)
+        self._coarse.add(self.centroids)
+        self._ivf = faiss.IndexIVFFlat(self._coarse, self._dimension, self.lists, kind)
+        self._ivf.is_trained = True
+        self._ivf.set_direct_map_type(faiss.DirectMap.Array)
+        self._count = 0
+        # By number of lists to probe: they take longer to make than some searches do.
+        self._parameters: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def reserve(self, lists: Positions) -> None:
+        """Make room for rows that will go into `lists`, so that no list has to grow."""
+        for number, count in enumerate(np.bincount(lists, minlength=self.lists).tolist()):
+            size = self._ivf.invlists.list_size(number)
+            self._ivf.invlists.resize(number, size + count)
+            self._ivf.invlists.resize(number, size)
+
+    def lists_of(self, rows: Matrix) -> Positions:
+        """The list that each of `rows` belongs into."""
+        with _Threads(1):
+            found: Positions = self._coarse.search(rows, 1)[1][:, 0]
+        return found
+
+    def add(self, rows: Matrix) -> None:
+        """As `RowIndex.add`."""
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        self.add_to(rows, self.lists_of(rows))
+
+    def add_to(self, rows: Matrix, lists: Positions) -> None:
+        """`add`, where the lists of the rows are known."""
+        with _Threads(1):
+            self._ivf.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(lists))
+        self._count += len(rows)
+
+    def rows(self, start: int, stop: int) -> Matrix:
+        """As `RowIndex.rows`."""
+        return self._gathered(np.arange(start, max(start, min(stop, len(self))), dtype=np.int64))
+
+    def _gathered(self, positions: Positions) -> Matrix:
+        if len(positions) == 0:
+            return np.empty((0, self._dimension), dtype=np.float32)
+        with _Threads(1):
+            rows: Matrix = self._ivf.reconstruct_batch(positions)
+        return rows
+
+    def products(self, k: int) -> int:
+        """As `RowIndex.products`."""
+        return (len(self) * self._probes(k) // self.lists + self.lists) * self._dimension
+
+    def search(
+        self, query: Vector, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> tuple[Matrix, Positions]:
+        """As `RowIndex.search`, with the recall that was measured; fewer than `k` only where fewer are allowed."""
+        if allowed is not None and len(allowed) <= _GATHERED:
+            return nearest_of(self._gathered(allowed), query, k, allowed, self._metric)
+        count, bits = (
+            len(self) if allowed is None else len(allowed),
+            bits_of(allowed, len(self)) if allowed is not None else living,
+        )
+        probes = self._probes_among(query, k, allowed)
+        with _Threads(1):
+            found = self._found(query, min(k, count), count, probes, bits)
+            if probes < self.lists and (len(found[0]) < k or not self._stays(found, query, count, probes, allowed)):
+                found = self._found(query, min(k, count), count, self.lists, bits)
+        return found
+
+    def _stays(
+        self, found: tuple[Matrix, Positions], query: Vector, count: int, probes: int, allowed: Positions | None
+    ) -> bool:
+        """Whether twice the lists find the same; not asked without a filter, where recall was measured."""
+        if allowed is None:
+            return True
+        again = self._found(query, len(found[0]), count, min(self.lists, 2 * probes), bits_of(allowed, len(self)))
+        return np.array_equal(found[1], again[1])
+
+    def search_many(
+        self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None
+    ) -> list[tuple[Matrix, Positions]]:
+        """As `RowIndex.search_many`."""
+        count = len(self) if allowed is None else len(allowed)
+        deep = allowed is not None and k * len(self) > count * DEEP
+        if count == 0 or (allowed is not None and (count <= _GATHERED or not deep)):
+            return [self.search(query, k, allowed, living) for query in queries]
+        probes = self.lists if deep else self._probes(k)
+        bits = living if allowed is None else bits_of(allowed, len(self))
+        many = self.probe(queries, min(k + _TIES, count), probes, bits)
+        found: list[tuple[Matrix, Positions]] = []
+        for query, distances, positions in zip(queries, *many, strict=True):
+            best = decided(distances, positions, min(k, count), count, self._metric)
+            found.append(self.search(query, k, allowed, living) if best is None or len(best[0]) < k else best)
+        return found
+
+    def probe(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
+        """As `Probing.probe`; on one thread."""
+        with _Threads(1):
+            return self._probed(queries, k, probes, living)
+
+    def _probed(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
+        # What FAISS's own wrapper does besides takes as long as some searches.
+        distances = np.empty((len(queries), k), dtype=np.float32)
+        positions = np.empty((len(queries), k), dtype=np.int64)
+        results = faiss.swig_ptr(distances), faiss.swig_ptr(positions), self._parameters_of(probes, living)
+        self._ivf.search_c(len(queries), faiss.swig_ptr(queries), k, *results)
+        return distances, positions
+
+    def _parameters_of(self, probes: int, living: Bits | None) -> Any:
+        if living is not None:
+            return faiss.SearchParametersIVF(sel=_selector(living), nprobe=probes)
+        if probes not in self._parameters:
+            self._parameters[probes] = faiss.SearchParametersIVF(nprobe=probes)
+        return self._parameters[probes]
+
+    def _probes(self, depth: float) -> int:
+        probes = self.lists if self.calibration is None else self.calibration.probes(depth)
+        return self.lists if 2 * probes > self.lists else probes
+
+    def _probes_among(self, query: Vector, k: int, allowed: Positions | None) -> int:
+        """Lists to probe for the `k` nearest of the allowed rows.
+
+        The `k` nearest of every second row are found as deep as the 2 `k` nearest of all; but only where every second
+        row around the query is allowed. Where they lie elsewhere, or deeper than recall was measured, all are compared.
+        """
+        if allowed is None:
+            return self._probes(k)
+        share = len(allowed) / len(self)
+        near = self._probes(k / share)
+        if k > share * DEEP or near == self.lists:
+            return self.lists
+        entries = faiss.rev_swig_ptr(self._ivf.direct_map.array.data(), len(self))
+        counts = np.bincount(entries[allowed] >> _LIST_SHIFT, minlength=self.lists)
+        with _Threads(1):
+            around = self._coarse.search(query[None, :], near)[1][0]
+        rows = sum(self._ivf.invlists.list_size(number) for number in around.tolist())
+        share_around = min(share, counts[around].sum() / max(1, rows))
+        if share_around < _SPREAD * share or k > share_around * DEEP:
+            return self.lists
+        return self._probes(k / share_around)
+
+    def _found(self, query: Vector, k: int, count: int, probes: int, bits: Bits | None) -> tuple[Matrix, Positions]:
+        if k == 0:
+            return _NOTHING
+        wanted = min(k + _TIES, count)
+        while True:
+            distances, positions = self._probed(query[None, :], wanted, probes, bits)
+            best = decided(distances[0], positions[0], k, count, self._metric)
+            if best is not None:
+                return best
+            wanted = min(4 * wanted, count)
+
+    def keep(self, positions: Positions) -> None:
+        """As `RowIndex.keep`."""
+        if len(positions) == len(self):
+            return
+        moved = np.full(len(self), -1, dtype=np.int64)
+        moved[positions] = np.arange(len(positions))
+        lists = self._ivf.invlists
+        for number in range(self.lists):
+            _keep_in_list(lists, number, moved)
+        self._ivf.ntotal = self._count = len(positions)
+        self._ivf.set_direct_map_type(faiss.DirectMap.NoMap)
+        self._ivf.set_direct_map_type(faiss.DirectMap.Array)
+
+    def serialise(self, sink: Callable[[bytes], None]) -> bool:
+        """False: files hold rows in the order of their age, as flat indexes do."""
+        return False
+
+
+def _keep_in_list(lists: Any, number: int, moved: Positions) -> None:
+    size = lists.list_size(number)
+    if size == 0:
+        return
+    places = moved[faiss.rev_swig_ptr(lists.get_ids(number), size)]
+    codes = faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size).reshape(size, -1)
+    ids, kept = places[places >= 0], codes[places >= 0]
+    lists.resize(number, 0)
+    lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(kept))
+
+
+class Training:
+    """Centroids found by k-means, one round at a time, on one thread; deterministic."""
+
+    def __init__(self, rows: Matrix, lists: int, metric: Metric) -> None:
+        """Nothing done yet; more rows than lists are needed."""
+        self._rows = np.ascontiguousarray(rows, dtype=np.float32)
+        self._metric: Metric = metric
+        self._clustering = faiss.Clustering(rows.shape[1], lists)
+        self._clustering.niter = 1
+        self._clustering.min_points_per_centroid = 1
+        self._clustering.max_points_per_centroid = len(rows)
+        self._clustering.spherical = metric != "l2"
+
+    def round(self) -> None:
+        """Move the centroids once; it does not hold the interpreter."""
+        with _Threads(1):
+            self._clustering.train(self._rows, _empty_flat(self._rows.shape[1], self._metric))
+
+    def centroids(self) -> Matrix:
+        """As they are after the last round."""
+        found: Matrix = faiss.vector_to_array(self._clustering.centroids).reshape(-1, self._rows.shape[1])
+        return found
+
+
+def nearest_rows(queries: Matrix, rows: Matrix, k: int, metric: Metric) -> tuple[Matrix, Positions]:
+    """Distances and places in `rows` of the `k` nearest to each query, exactly; -1 where there are fewer. One thread."""
+    kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    with _Threads(1):
+        distances, places = faiss.knn(queries, rows, k, metric=kind)
+    return distances, places
 
 
 class FlatFile:

@@ -10,6 +10,7 @@ from typing import Final
 
 from synthians_memory.engine.quarantine import Quarantine
 from synthians_memory.layout import (
+    CENTROIDS,
     FAISS_FILE,
     FAISS_NEXT,
     INDEX,
@@ -32,7 +33,9 @@ from synthians_memory.storage.backend import Backend
 __all__ = ["obstacle_findings", "set_obstacles_aside"]
 
 # All of them derived, or made anew where they are missing.
-_FILES: Final = (INDEX, INDEX_LOG, MAPPING, FAISS_FILE, FAISS_NEXT, VECTORS_LOG, JOURNAL_RESERVE, REPAIR_PLAN)
+_FILES: Final = (
+    INDEX, INDEX_LOG, MAPPING, FAISS_FILE, FAISS_NEXT, VECTORS_LOG, CENTROIDS, JOURNAL_RESERVE, REPAIR_PLAN,
+)  # fmt: skip
 _TEXT_FILES: Final = (TEXT_FILE, TEXT_JOURNAL, TEXT_SEAL)
 
 

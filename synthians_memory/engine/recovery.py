@@ -35,6 +35,7 @@ from synthians_memory.engine.records import Key
 from synthians_memory.engine.replay import Tail, gather, replay, show
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import Superblock, load_superblock, store_superblock
+from synthians_memory.engine.training import Approximation
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import NOWHERE, Position
 from synthians_memory.errors import DamagedViewError, DiskError, DiskFullError, NotAStoreError, NotRegularFileError
@@ -182,7 +183,9 @@ def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: 
         return state.superblock.facts()
 
     index = MemoryIndex(backend, facts, clock.micros)
-    vectors = VectorView(backend, superblock.store_id, superblock.metric, superblock.embedding_dimension)
+    approximation = Approximation(config.exact_below, config.target_recall)
+    facts_of_vectors = superblock.store_id, superblock.metric, superblock.embedding_dimension
+    vectors = VectorView(backend, *facts_of_vectors, approximation)
     state = StoreState(
         backend=backend,
         config=config,

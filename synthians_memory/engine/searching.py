@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 from synthians_memory.embedder import Embedder
 from synthians_memory.engine.deadline import Deadline
 from synthians_memory.engine.embedding_call import embed_query, embed_texts
-from synthians_memory.engine.filters import parse_where
+from synthians_memory.engine.filters import Tree, parse_where
 from synthians_memory.engine.fusion import Fusion
 from synthians_memory.engine.recall import RecallQuery, found_by_words, nearest, ranked
 from synthians_memory.engine.session import Session
@@ -40,6 +40,7 @@ __all__ = [
 MOST_TEXT_CHARACTERS: Final = 100_000
 MOST_TAGS: Final = 50
 MOST_QUERY_CHARACTERS: Final = 1_000
+__all__ = ["checked_recall", "entry_to_remember", "recall", "require_positive", "search", "search_batch"]
 
 
 def require_positive(name: str, value: object) -> None:
@@ -56,19 +57,48 @@ async def search(
     where: Mapping[str, Any] | None,
     kind: Kind,
 ) -> list[SearchHit]:
-    """As `Persistence.search`."""
+    """As `Persistence.search`; without a thread where it takes no time."""
+    tree = _checked_search(k, where, kind)
+    if not isinstance(query, str):
+        vector = as_vector(query, "query")
+    else:
+        [vector] = await _embedded_queries(session, embedder, [query])
+    found = session.store.search_at_hand(vector, k, kind) if tree is None else None
+    return await session.in_thread(lambda: session.store.search(vector, k, kind, tree)) if found is None else found
+
+
+def _checked_search(k: int, where: Mapping[str, Any] | None, kind: Kind) -> Tree | None:
     require_positive("k", k)
     if kind not in ("memory", "assembly"):
         raise InvalidValueError(f"kind is {kind!r}", hint='Write "memory" or "assembly".')
-    tree = None if where is None else parse_where(where)
-    if not isinstance(query, str):
-        vector = as_vector(query, "query")
-        return await session.in_thread(lambda: session.store.search(vector, k, kind, tree))
+    return None if where is None else parse_where(where)
+
+
+async def _embedded_queries(session: Session, embedder: Embedder | None, texts: Sequence[str]) -> list[Vector]:
     if embedder is None:
         raise UsageError("a text was given and no embedder is set", hint="Pass embedder=, or search by a vector.")
-    text = checked_text(query, "query")
-    embedded = await session.in_embedding_thread(lambda: embed_query(embedder, text))
-    return await session.in_thread(lambda: session.store.search(embedded, k, kind, tree))
+    checked = [checked_text(text, "query") for text in texts]
+    return await session.in_embedding_thread(lambda: [embed_query(embedder, text) for text in checked])
+
+
+async def search_batch(
+    session: Session,
+    embedder: Embedder | None,
+    queries: Iterable[Vector | Sequence[float] | str],
+    k: int,
+    where: Mapping[str, Any] | None,
+    kind: Kind,
+) -> list[list[SearchHit]]:
+    """As `MemoryPersistence.search_batch`."""
+    tree = _checked_search(k, where, kind)
+    if isinstance(queries, str | bytes):
+        raise InvalidTypeError("queries are one text; search_batch takes many", hint="Write [query], or use search.")
+    asked = list(queries)
+    vectors = [None if isinstance(query, str) else as_vector(query, "query") for query in asked]
+    texts = [query for query in asked if isinstance(query, str)]
+    embedded = iter(await _embedded_queries(session, embedder, texts) if texts else [])
+    rows = [next(embedded) if vector is None else vector for vector in vectors]
+    return await session.in_thread(lambda: session.store.search_many(rows, k, kind, tree)) if rows else []
 
 
 def checked_recall(

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from synthians_memory.codec import Version
 from synthians_memory.engine.commit import Batch, Operation
+from synthians_memory.engine.expiry import unexpired
 from synthians_memory.engine.ownership import Ownership
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.store import Store
@@ -70,9 +71,9 @@ class Session:
 
     async def load(self, key: Key) -> Entity | None:
         """As `Store.load`; without a thread where no file is needed."""
-        found = self.store.at_hand(key)
+        found = self.store.state.at_hand(key)
         if found is not None:
-            return found[0]
+            return unexpired(found[0], self.store.state.clock)
         return await self.in_thread(lambda: self.store.load(key))
 
     # Writing

@@ -32,6 +32,8 @@ def statistics(store: Store) -> dict[str, Any]:
         "vectors": state.vectors.count("memory"),
         "assembly_composites": state.vectors.count("assembly"),
         "expired": state.index.expiry.count(state.clock.micros()),
+        "vector_search": state.vectors.trainer.statistics("memory"),
+        "composite_search": state.vectors.trainer.statistics("assembly"),
         "sequence": journal.last_sequence if journal else state.index.position.sequence,
         "checkpointed_through": journal.checkpointed_through if journal else state.index.position.sequence,
         "journal_segments": journal.segment_count if journal else 0,

@@ -11,12 +11,11 @@ from typing import Any, Final, TypeVar
 
 from synthians_memory.codec import Version
 from synthians_memory.config import CheckLevel, StoreConfig
-from synthians_memory.engine.adoption import Adopter
 from synthians_memory.engine.check import Progress, check, found_again
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
 from synthians_memory.engine.deadline import Deadline
-from synthians_memory.engine.expiry import nearest_live, unexpired
+from synthians_memory.engine.expiry import expired_now, nearest_live, nearest_live_many, unexpired
 from synthians_memory.engine.filter_sql import compile_filter
 from synthians_memory.engine.filters import All, Tree, parse_where
 from synthians_memory.engine.purge import Eraser, Purger
@@ -178,11 +177,6 @@ class Store:
         """As `stored`; None also for what has expired."""
         return unexpired(self.stored(key), self.state.clock)
 
-    def at_hand(self, key: Key) -> tuple[Entity | None] | None:
-        """The answer of `load`; None where it is not to be had without waiting for the disk."""
-        found = self.state.at_hand(key)
-        return None if found is None else (unexpired(found[0], self.state.clock),)
-
     def stored(self, key: Key) -> Entity | None:
         """As `StoreState.load`, expired or not; a reader beside a writer moves on where it has fallen behind."""
         try:
@@ -203,14 +197,31 @@ class Store:
         Raises:
             DimensionError, InvalidValueError, InvalidTypeError: the query or filter cannot be used.
         """
-        allowed: list[str] | None = None
         tree = parse_where(where) if isinstance(where, Mapping) else where
-        if tree is not None and tree != All(()):
-            condition = compile_filter(tree)
-            deadline = Deadline(None, self.state.clock.monotonic)
-            allowed = self.ask_text(deadline, lambda index: index.select(kind, condition))
-        hits = nearest_live(self.state, query, k, kind, allowed)
+        hits = nearest_live(self.state, query, k, kind, self._allowed(kind, tree))
         return [SearchHit(entity_id, score, kind) for entity_id, score in hits]
+
+    def search_at_hand(self, query: Vector, k: int, kind: Kind) -> list[SearchHit] | None:
+        """As `search` among all, where that neither waits nor takes a millisecond; None where it would."""
+        if kind == "memory" and expired_now(self.state):
+            return None
+        hits = self.state.vectors.search_at_hand(query, k, kind)
+        return None if hits is None else [SearchHit(entity_id, score, kind) for entity_id, score in hits]
+
+    def search_many(
+        self, queries: Sequence[Vector], k: int, kind: Kind, tree: Tree | None = None
+    ) -> list[list[SearchHit]]:
+        """As `search` for each of the queries; the filter is asked once."""
+        many = nearest_live_many(self.state, queries, k, kind, self._allowed(kind, tree))
+        return [[SearchHit(entity_id, score, kind) for entity_id, score in hits] for hits in many]
+
+    def _allowed(self, kind: Kind, tree: Tree | None) -> list[str] | None:
+        """The ids that a filter selects; None for all."""
+        if tree is None or tree == All(()):
+            return None
+        condition = compile_filter(tree)
+        deadline = Deadline(None, self.state.clock.monotonic)
+        return self.ask_text(deadline, lambda index: index.select(kind, condition))
 
     def ask_text(self, deadline: Deadline, question: Callable[[TextIndex], T]) -> T:
         """As `TextView.ask`."""
@@ -263,6 +274,8 @@ class Store:
             raise
         self.state.cache = old.cache
         self.state.text = old.text
+        self.state.vectors.trainer.take_over(old.vectors.trainer)
+        old.vectors.close()
         self.state.text.compare_all()
         if self._lock is not None:
             self._lock.release()
@@ -336,11 +349,6 @@ class Store:
         """As `Repairer.adopt`."""
         self._bring_files_up()
         return self._repairer().adopt(key)
-
-    @property
-    def adopter(self) -> Adopter:
-        """What adopts files that changed outside; ReadOnlyError for a store open read-only."""
-        return Adopter(self.state, self.committer)
 
     def close(self) -> None:
         """Checkpoint, leave a journal that is one header, and release everything; idempotent.

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from synthians_memory.config import Metric
+from synthians_memory.config import Metric, StoreConfig
+from synthians_memory.engine.training import Approximation
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.errors import DamagedViewError, DimensionError, InvalidValueError
@@ -29,6 +31,10 @@ _STORE_ID = "index"
 class MemoryVectorIndex:
     """Vectors found by nearness; synchronous, and safe to use from several threads.
 
+    Below `exact_below` vectors searches are exact. Beyond, the first search starts a thread that trains lists of
+    vectors and measures how many of them have to be looked into for `target_recall`; from then on searches are
+    approximate, until then exact. What is added or removed later takes effect at once.
+
     `save` writes the files that a store has in vector_index/, `load` reads them again.
     """
 
@@ -39,6 +45,8 @@ class MemoryVectorIndex:
         metric: Metric = "cosine",
         path: str | os.PathLike[str] | None = None,
         backend: Backend | None = None,
+        exact_below: int = StoreConfig.exact_below,
+        target_recall: float = StoreConfig.target_recall,
     ) -> None:
         """An empty index.
 
@@ -47,7 +55,11 @@ class MemoryVectorIndex:
             metric: "cosine", "ip" or "l2".
             path: directory for `save` and `load`; made where it is missing. None: in memory only.
             backend: another medium than the local disk.
+            exact_below: as in `StoreConfig`.
+            target_recall: as in `StoreConfig`.
         """
+        checked = StoreConfig(exact_below=exact_below, target_recall=target_recall)
+        self._approximation = Approximation(checked.exact_below, checked.target_recall)
         if dimension < 1:
             raise InvalidValueError(f"dimension is {dimension}; it must be at least 1")
         self.dimension = dimension
@@ -62,7 +74,7 @@ class MemoryVectorIndex:
         self._sequence = 0
 
     def _new_view(self) -> VectorView:
-        return VectorView(self._backend, _STORE_ID, self.metric, self.dimension)
+        return VectorView(self._backend, _STORE_ID, self.metric, self.dimension, self._approximation)
 
     def __len__(self) -> int:
         return self._view.count("memory")
@@ -106,6 +118,23 @@ class MemoryVectorIndex:
             raise InvalidValueError(f"k is {k}; it must be at least 1")
         return self._view.search(as_vector(query, "query"), k, "memory", allowed)
 
+    def search_batch(
+        self, queries: Iterable[Vector | Sequence[float]], k: int = 10, *, allowed: Iterable[str] | None = None
+    ) -> list[list[tuple[str, float]]]:
+        """What `search` finds for each query, in their order; several processor threads work on it."""
+        if k < 1:
+            raise InvalidValueError(f"k is {k}; it must be at least 1")
+        rows = [as_vector(query, "query") for query in queries]
+        return self._view.search_many(rows, k, "memory", None if allowed is None else list(allowed))
+
+    def train(self) -> None:
+        """Do at once, and wait for, what a search would start in the background; nothing below `exact_below`."""
+        self._view.train("memory")
+
+    def stats(self) -> dict[str, Any]:
+        """What answers searches, as `vector_search` in the store's `stats()`."""
+        return self._view.trainer.statistics("memory")
+
     def rebuild(self, vectors: Mapping[str, Vector | Sequence[float]]) -> None:
         """Hold exactly `vectors`; raises as `add_vectors`, and is unchanged then."""
         changes = [self._change(memory_id, vector) for memory_id, vector in vectors.items()]
@@ -133,8 +162,8 @@ class MemoryVectorIndex:
         problem = view.load()
         if problem:
             raise DamagedViewError(problem, hint="Rebuild the index from the vectors.")
-        self._view.close()
-        self._view = view
+        old, self._view = self._view, view
+        old.close()
 
     def _directory(self) -> Backend:
         if not self._has_directory:

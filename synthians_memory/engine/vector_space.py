@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from synthians_memory.engine.exact import Positions, RowIndex
+from synthians_memory.engine.exact import Bits, Positions, RowIndex
 
 __all__ = ["FrozenSpace", "Slot", "VectorSpace"]
 
@@ -60,7 +60,7 @@ class VectorSpace:
         hashes: id -> hash of the embedding; a single look-up needs no lock.
     """
 
-    __slots__ = ("_ids", "_positions", "_vector_ids", "hashes", "index")
+    __slots__ = ("_ids", "_living", "_positions", "_vector_ids", "hashes", "index")
 
     def __init__(self, index: RowIndex) -> None:
         self.index = index
@@ -69,6 +69,8 @@ class VectorSpace:
         # By position; the id is None where the row is dead.
         self._ids: list[str | None] = []
         self._vector_ids = array(_VECTOR_IDS)
+        # By position, the lowest bit of each byte first: whether the row is alive.
+        self._living = bytearray()
 
     def __len__(self) -> int:
         """How many living rows there are."""
@@ -88,9 +90,10 @@ class VectorSpace:
         """Where the entity's row is; None where it has none."""
         return self._positions.get(entity_id)
 
-    def owner(self, position: int) -> str | None:
-        """Whose the row at `position` is; None where it is dead."""
-        return self._ids[position]
+    def owners(self, positions: Iterable[int]) -> list[str | None]:
+        """Whose the rows are; None where one is dead."""
+        ids = self._ids
+        return [ids[position] for position in positions]
 
     def positions(self, entity_ids: Iterable[str]) -> Positions:
         """Where the rows of these entities are, ascending; those without one are passed over."""
@@ -101,8 +104,11 @@ class VectorSpace:
         """Give the next row to an entity; the one it had is dead."""
         entity_id = slot.entity_id
         self.kill(entity_id)
-        self._positions[entity_id] = len(self._ids)
+        position = self._positions[entity_id] = len(self._ids)
         self._ids.append(entity_id)
+        if position % 8 == 0:
+            self._living.append(0)
+        self._living[position >> 3] |= 1 << (position & 7)
         self._vector_ids.append(slot.vector_id)
         self.hashes[entity_id] = slot.embedding_hash
 
@@ -116,6 +122,7 @@ class VectorSpace:
         self._vector_ids.extend(vector_ids)
         self._positions.update(zip(entity_ids, range(start, start + len(entity_ids)), strict=True))
         self._ids.extend(entity_ids)
+        self._note_living()
         self.hashes.update(zip(entity_ids, hashes, strict=True))
 
     def kill(self, entity_id: str) -> None:
@@ -123,11 +130,25 @@ class VectorSpace:
         position = self._positions.pop(entity_id, None)
         if position is not None:
             self._ids[position] = None
+            self._living[position >> 3] &= ~(1 << (position & 7))
             del self.hashes[entity_id]
+
+    def living(self) -> Bits:
+        """Which rows are alive, by position; a copy."""
+        return np.frombuffer(bytes(self._living), dtype=np.uint8)
 
     def live(self) -> Positions:
         """Positions of the living rows, ascending."""
-        return np.fromiter((p for p, i in enumerate(self._ids) if i is not None), dtype=np.int64)
+        return np.flatnonzero(np.unpackbits(self.living(), count=len(self._ids), bitorder="little"))
+
+    def _note_living(self) -> None:
+        alive = np.array([i is not None for i in self._ids], dtype=bool)
+        self._living = bytearray(np.packbits(alive, bitorder="little").tobytes())
+
+    @property
+    def last_vector_id(self) -> int:
+        """The greatest that was given; 0 before the first."""
+        return self._vector_ids[-1] if self._vector_ids else 0
 
     def compact(self) -> None:
         """Drop the dead rows; vector ids stay."""
@@ -136,6 +157,7 @@ class VectorSpace:
         self._vector_ids = array(_VECTOR_IDS, [self._vector_ids[position] for position in live])
         self._ids = [i for i in self._ids if i is not None]
         self._positions = {i: position for position, i in enumerate(self._ids) if i is not None}
+        self._note_living()
 
     def freeze(self) -> FrozenSpace:
         """The living rows' slots as they are now."""

@@ -6,8 +6,7 @@ It is not the place where FAISS is called (`faiss_index` is); it is a derived vi
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,12 @@ import orjson
 
 from synthians_memory.codec import seal_pieces
 from synthians_memory.config import Metric
+from synthians_memory.engine.centroid_file import CentroidFile
 from synthians_memory.engine.documents import write_whole
-from synthians_memory.engine.exact import Matrix, Positions, RowIndex, prepare, scores_of
+from synthians_memory.engine.exact import Matrix, RowIndex, prepare
 from synthians_memory.engine.faiss_index import HAS_FAISS, new_index
 from synthians_memory.engine.records import Key
+from synthians_memory.engine.training import EXACT, Approximation
 from synthians_memory.engine.vector_files import MEMBERS, Mapping, VectorFiles, read_vector_files
 from synthians_memory.engine.vector_log import (
     VectorChange,
@@ -31,10 +32,10 @@ from synthians_memory.engine.vector_log import (
     log_header,
     matrix_of,
 )
+from synthians_memory.engine.vector_search import DEAD_FEW, VectorSearcher
 from synthians_memory.engine.vector_space import FrozenSpace, Slot, VectorSpace
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.engine.view_log import ViewLog
-from synthians_memory.errors import DimensionError, InvalidValueError
 from synthians_memory.layout import FAISS_FILE, FAISS_NEXT, FORMAT_VERSION, MAPPING, VECTORS, VECTORS_LOG, Kind
 from synthians_memory.models import Vector
 from synthians_memory.storage.backend import Backend
@@ -48,7 +49,6 @@ _SMALL: Final = 1024 * 1024
 _MOST_WAITING: Final = 256
 # Rows of dead vectors are dropped when they are this share of all; until then a search looks past them.
 _DEAD_SHARE: Final = 0.2
-_DEAD_FEW: Final = 64
 _ROWS_A_PIECE: Final = 4096
 # Smaller files are read sooner than a thread starts to pay.
 _WORTH_A_THREAD: Final = 8 * 1024 * 1024
@@ -63,7 +63,7 @@ class _Frozen:
     spaces: dict[Kind, FrozenSpace]
 
 
-class VectorView:
+class VectorView(VectorSearcher):
     """All vectors of a store; applied by the writer, searched by any thread, persisted by one.
 
     One lock covers the rows: a search and a change exclude each other, and nothing else is done under it.
@@ -74,20 +74,23 @@ class VectorView:
     small_bytes: ClassVar[int] = _SMALL
     worth_a_thread: ClassVar[int] = _WORTH_A_THREAD
 
-    def __init__(self, backend: Backend, store_id: str, metric: Metric, dimension: int | None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        store_id: str,
+        metric: Metric,
+        dimension: int | None,
+        approximation: Approximation = EXACT,
+    ) -> None:
+        self._centroids = CentroidFile(backend, store_id, metric)
+        super().__init__(metric, dimension, approximation, self._centroids)
         self._backend = backend
         self._store_id = store_id
-        self.metric: Metric = metric
-        self.dimension = dimension
         self._log = ViewLog(backend, VECTORS_LOG)
-        self._lock = threading.Lock()
-        self._spaces: dict[Kind, VectorSpace] = {}
         self._next_vector_id = 1
         self.position = Position("", 0)
         self._frozen_position = self.position
         self._pending: list[VectorChange] = []
-        # Of the last changes in `_pending`, whose rows are not prepared and not in the index: their places there.
-        self._waiting: dict[Kind, list[int]] = {kind: [] for kind in _KINDS}
         self._group: list[VectorChange] = []
         self._frozen: _Frozen | None = None
         self._snapshot_bytes = 0
@@ -119,53 +122,6 @@ class VectorView:
             space = self._spaces.get(key[0])
             position = space.position(key[1]) if space is not None else None
             return None if space is None or position is None else space.index.rows(position, position + 1)[0]
-
-    def search(
-        self, query: Vector, k: int, kind: Kind, allowed: Iterable[str] | None = None
-    ) -> list[tuple[str, float]]:
-        """The `k` nearest entities: (id, score), best first; equal scores by age of the vector.
-
-        Args:
-            query: of the store's dimension.
-            k: at least 1; as many come back as there are.
-            kind: what to search.
-            allowed: ids to choose from; None for all. Those without a vector are passed over.
-
-        Raises:
-            DimensionError, InvalidValueError: the query cannot be compared.
-        """
-        row = self._prepared_query(query)
-        with self._lock:
-            self._index_waiting()
-            space = self._spaces.get(kind)
-            if not space:
-                return []
-            if allowed is None:
-                return self._search_all(space, row, k)
-            distances, found = space.index.search(row, k, space.positions(allowed))
-            return self._hits(space, distances, found, k)
-
-    def _search_all(self, space: VectorSpace, row: Vector, k: int) -> list[tuple[str, float]]:
-        dead = space.dead
-        if dead > _DEAD_FEW:
-            return self._hits(space, *space.index.search(row, k, space.live()), k)
-        return self._hits(space, *space.index.search(row, k + dead), k)
-
-    def _hits(self, space: VectorSpace, distances: Matrix, found: Positions, k: int) -> list[tuple[str, float]]:
-        scores = scores_of(distances, self.metric)
-        pairs = ((space.owner(position), score) for position, score in zip(found, scores, strict=True))
-        return [(i, score) for i, score in pairs if i is not None][:k]
-
-    def _prepared_query(self, query: Vector) -> Vector:
-        if self.dimension is not None and len(query) != self.dimension:
-            raise DimensionError(
-                f"the query has {len(query)} numbers, the store's vectors have {self.dimension}",
-                hint="Embed the query with the embedder that made the store.",
-            )
-        if self.metric == "cosine" and not query.any():
-            raise InvalidValueError("a zero vector has no direction to compare by cosine")
-        row: Vector = prepare(query[None, :], self.metric)[0]
-        return row
 
     # Following the journal
 
@@ -223,8 +179,8 @@ class VectorView:
 
     @property
     def dirty(self) -> bool:
-        """Whether anything was applied since the last freeze."""
-        return bool(self._pending)
+        """Whether anything was applied since the last freeze, or trained since the last persist."""
+        return bool(self._pending) or self.trainer.unsaved
 
     def drop_dead(self) -> None:
         """Let go of the rows of dead vectors; not while a snapshot is being written."""
@@ -235,15 +191,15 @@ class VectorView:
                     space.compact()
 
     def freeze(self, position: Position) -> None:
-        """As `View.freeze`. Dead rows are dropped here, while no snapshot is being written."""
+        """As `View.freeze`. Dead rows are dropped here, while no snapshot is written and nothing trained."""
         with self._lock:
             self._index_waiting()
             self._group += self._pending
             self._pending = []
             self._frozen_position = position
-            if self._frozen is None:
+            if self._frozen is None and self.trainer.training is None:
                 for space in self._spaces.values():
-                    if space.dead > max(_DEAD_FEW, space.total * _DEAD_SHARE):
+                    if space.dead > max(DEAD_FEW, space.total * _DEAD_SHARE):
                         space.compact()
             # One that failed half-way may no longer look due, and must not be finished with its old rows.
             due = self._frozen is not None or self.snapshot_due()
@@ -271,6 +227,19 @@ class VectorView:
         self._group = []
         self._frozen = None
         self.position = self._frozen_position
+        if self.trainer.unsaved:
+            self._write_centroids(self.dimension)
+
+    def _write_centroids(self, dimension: int) -> None:
+        # Before they are looked at: a training that ends meanwhile says so again.
+        self.trainer.unsaved = False
+        try:
+            with self._lock:
+                trained = {kind: self.trainer.trained(kind) for kind in _KINDS}
+            self._centroids.write(trained, dimension)
+        except BaseException:
+            self.trainer.unsaved = True
+            raise
 
     def _write_snapshot(self, frozen: _Frozen) -> None:
         digest, length = self._write_faiss(frozen)
@@ -451,11 +420,13 @@ class VectorView:
             self._pending, self._group, self._frozen = [], [], None
             self._waiting = {kind: [] for kind in _KINDS}
             self._has_snapshot = False
+            self.trainer.forget()
 
     def forget_files(self) -> None:
         """Distrust snapshot and log on disk: the next persist writes both anew."""
         self._has_snapshot = False
 
     def close(self) -> None:
-        """Release the log's descriptor."""
+        """End training and release the log's descriptor."""
+        self.trainer.stop()
         self._log.close()

@@ -13,7 +13,7 @@ import numpy as np
 
 from synthians_memory.codec import Inspection, Version
 from synthians_memory.embedder import Embedder
-from synthians_memory.engine.adoption import Adopted, Adoption, changed_files
+from synthians_memory.engine.adoption import Adopted, Adopter, Adoption, changed_files
 from synthians_memory.engine.check import check_entity
 from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.embedding_call import embed_texts
@@ -208,12 +208,15 @@ class OutsideFiles:
         Raises:
             JournalFailedError: nothing can be adopted any more.
         """
-        outcomes = self._store.adopter.adopt_unchanged([candidate.adoption for candidate in candidates])
+        outcomes = self._adopter().adopt_unchanged([candidate.adoption for candidate in candidates])
         return [_told(candidate, outcome) for candidate, outcome in zip(candidates, outcomes, strict=True)]
+
+    def _adopter(self) -> Adopter:
+        return Adopter(self._state, self._store.committer)
 
     def note_stats(self, keys: Sequence[Key]) -> None:
         """As `Adopter.note_stats`."""
-        self._store.adopter.note_stats(keys)
+        self._adopter().note_stats(keys)
 
 
 def flagged(candidate: Candidate, remark: str = "") -> Candidate:

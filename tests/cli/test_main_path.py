@@ -7,7 +7,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from command_lines import ASSEMBLIES, FEW, FIXTURES, MEMORIES, SAMPLE, Called, Program, write_lines
+
+from synthians_memory.entrypoints.cli.stores import Place
 
 
 def test_import_search_export_as_a_stranger_would(program: Program) -> None:
@@ -149,6 +152,13 @@ def test_init_records_the_embedder(call: Called) -> None:
 def test_init_refuses_to_promise_what_the_store_does_not_hold(call: Called) -> None:
     call("init")
     call("init", "--dimension", 3).failed(2, "exists, and its embedding_dimension is None, not 3")
+
+
+async def test_a_command_searches_exactly_and_trains_nothing(store: Path) -> None:
+    async with Place(str(store), {"exact_below": 256, "target_recall": 0.9}).reading() as opened:
+        assert opened.config.target_recall == 1
+        await opened.search(np.ones(256))
+        assert opened.stats()["vector_search"] == {"index": "exact", "training": False}
 
 
 def test_stats_and_checkpoint(call: Called, store: Path) -> None:

@@ -46,6 +46,10 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, object]]:
             continue
         if name == "notes":
             lines += [("note", note["message"]) for note in value]
+        elif isinstance(value, dict):
+            lines.append(
+                (name.replace("_", " "), ", ".join(f"{key} {one}".replace("_", " ") for key, one in value.items()))
+            )
         else:
             lines.append((name.replace("_", " "), f"{value:,}" if isinstance(value, int) else value))
     return lines

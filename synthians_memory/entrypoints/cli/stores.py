@@ -74,9 +74,13 @@ class Place:
 
     @asynccontextmanager
     async def reading(self, embedder: Embedder | None = None) -> AsyncIterator[MemoryPersistence]:
-        """The store, open read-only: nothing on disk changes, and a writer may go on beside."""
+        """The store, open read-only: nothing on disk changes, and a writer may go on beside.
+
+        Its searches are exact: a command ends before lists of vectors would be there to look into.
+        """
         self.require()
-        async with MemoryPersistence(self.path, read_only=True, embedder=embedder, **self.settings) as store:
+        settings = {**self.settings, "target_recall": 1.0}
+        async with MemoryPersistence(self.path, read_only=True, embedder=embedder, **settings) as store:
             yield store
 
     @asynccontextmanager
