@@ -28,6 +28,7 @@ __all__ = [
     "MAPPING",
     "MEMORIES",
     "QUARANTINE",
+    "REEMBEDDING",
     "REPAIR_PLAN",
     "SUPERBLOCK",
     "TEXT",
@@ -37,12 +38,15 @@ __all__ = [
     "VECTORS",
     "VECTORS_LOG",
     "Kind",
+    "PartRole",
     "entity_path",
     "file_name",
     "id_of_file_name",
     "index_backup_moment",
     "index_backup_path",
     "is_scratch",
+    "part_of_name",
+    "part_path",
     "quarantine_path",
     "scratch_path",
     "segment_number",
@@ -54,6 +58,7 @@ __all__ = [
 FORMAT_VERSION: Final = 1
 
 Kind = Literal["memory", "assembly"]
+PartRole = Literal["staged", "previous"]
 
 SUPERBLOCK: Final = "store.json"
 LOCK_FILE: Final = "store.lock"
@@ -75,6 +80,8 @@ TEXT_SEAL: Final = "text_index/seal.json"
 BACKUPS: Final = "backups"
 INDEX_BACKUPS: Final = "backups/index"
 QUARANTINE: Final = "quarantine"
+# Made by the first change of the model.
+REEMBEDDING: Final = "reembedding"
 JOURNAL_RESERVE: Final = "journal/reserve"
 REPAIR_PLAN: Final = "quarantine/repair_plan.json"
 
@@ -101,6 +108,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STAMP: Final = "%Y%m%d_%H%M%S_%f"
 _INDEX_BACKUP: Final = re.compile(r"memory_index\.([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
 _SEGMENT: Final = re.compile(r"([0-9]{10,18})\.wal")
+_PART: Final = re.compile(r"([0-9a-f-]{1,64})\.(staged|previous)\.([0-9]{6})")
 
 
 def validate_id(value: object, what: str = "id") -> str:
@@ -196,6 +204,17 @@ def segment_number(name: str) -> int | None:
     """Number of the segment whose file in journal/ is `name`; None where it is none."""
     match = _SEGMENT.fullmatch(name)
     return int(match[1]) if match and segment_path(int(match[1])) == f"{JOURNAL}/{name}" else None
+
+
+def part_path(token: str, role: PartRole, number: int) -> str:
+    """Path of one file of a change of the model: `token` names the change, the first `number` is 1."""
+    return f"{REEMBEDDING}/{token}.{role}.{number:06d}"
+
+
+def part_of_name(name: str) -> tuple[str, PartRole, int] | None:
+    """Token, role and number of the file in reembedding/ called `name`; None where it is no such name."""
+    match = _PART.fullmatch(name)
+    return (match[1], "staged" if match[2] == "staged" else "previous", int(match[3])) if match else None
 
 
 def stamp_of(moment: datetime) -> str:

@@ -180,11 +180,10 @@ def check_entity(state: StoreState, key: Key) -> Finding | None:
     finding: Finding | None = None
     for _ in range(_MOST_ATTEMPTS):
         wanted = state.index.hash(key)
-        decided, _version = state.overlay.get(key)
-        if decided:
+        if state.is_decided(key):
             return None
         finding = _judge(state, key, wanted)
-        if finding is None or (state.index.hash(key) == wanted and not state.overlay.get(key)[0]):
+        if finding is None or (state.index.hash(key) == wanted and not state.is_decided(key)):
             break
     return finding
 

@@ -21,7 +21,7 @@ from synthians_memory.engine.fusion import Fusion
 from synthians_memory.engine.iteration import iterate, load_many
 from synthians_memory.engine.ownership import Ownership
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.searching import checked_recall, entry_to_remember, recall, require_positive, search
+from synthians_memory.engine.searching import checked_recall, recall, remember, require_positive, search
 from synthians_memory.engine.session import Session
 from synthians_memory.engine.statistics import statistics
 from synthians_memory.engine.store import Store
@@ -403,8 +403,7 @@ class Persistence:
             importance: its quickrecal_score, 0 to 1; None: the usual one.
             metadata: as in MemoryEntry.
         """
-        entry = await entry_to_remember(self._opened(), self._embedder, text, tags, importance, metadata)
-        return await self.save_memory(entry)
+        return await remember(self._opened(), self._embedder, text, tags, importance, metadata)
 
     # Care
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Committer
+from synthians_memory.engine.conversion import take_up_conversion
 from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.entity_files import EntityFiles
 from synthians_memory.engine.index import MemoryIndex
@@ -111,6 +112,7 @@ def open_for_writing(
         state.vectors.forget_files()
     committer = Committer(state)
     missing = [] if index_trusted else rebuild_index(state)
+    changed_model = _take_up_model(state, rebuilt=not index_trusted)
     state.notes.extend(loss_findings(state, contents))
     tails = gather(contents.entries)
     _note_missing(state, [key for key in missing if key not in tails])
@@ -124,8 +126,9 @@ def open_for_writing(
     state.journal = _journal(state, contents)
     backups = IndexBackups(backend, clock, config.index_backup_count, config.backup_interval)
     checkpointer = Checkpointer(state, committer, backups)
-    _catch_up(state, contents)
-    _settle(state, contents, checkpointer, clean=index_trusted and vectors_trusted)
+    _catch_up(state, contents, changed_model=changed_model)
+    clean = index_trusted and vectors_trusted and not changed_model
+    _settle(state, contents, checkpointer, clean=clean)
     return OpenedStore(state, committer, checkpointer)
 
 
@@ -136,6 +139,16 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
         NotAStoreError: there is no store.
         UnsupportedFormatError, DiskError: as `open_for_writing`.
     """
+    opened = _open_for_reading(backend, config, clock)
+    for _ in range(_MOST_ATTEMPTS):
+        if _superblock(backend, [], None) == opened.state.superblock:
+            break
+        # The writer changed what the store is meanwhile: index and vectors may be of before or after that.
+        opened = _open_for_reading(backend, config, clock)
+    return opened
+
+
+def _open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> OpenedStore:
     notes: list[Finding] = []
     superblock = _superblock(backend, notes, None)
     if superblock is None:
@@ -146,12 +159,22 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
     state.read_only_reason = "it was opened with read_only=True"
     state.notes.extend(notes)
     contents = _read_beside_writer(state)
+    changed_model = _take_up_model(state, rebuilt=any(note.code == "index_damaged" for note in state.notes))
     _load_vectors(state, contents)
     tails = gather(contents.entries)
     state.overlay.publish({key: tail.version for key, tail in tails.items()})
     show(state, tails)
-    _note_vectors(state, contents, reconcile_vectors(state))
+    wrong = reconcile_vectors(state)
+    _note_vectors(state, contents, [] if changed_model else wrong)
     return OpenedStore(state, None, None)
+
+
+def _take_up_model(state: StoreState, *, rebuilt: bool) -> bool:
+    """Bring in the versions that a change of the model has staged; whether they were not in the memory index yet."""
+    taken_up = take_up_conversion(state.backend, state.superblock, state.index, rebuilt=rebuilt)
+    state.conversion, changed, findings = taken_up
+    state.notes.extend(findings)
+    return changed > 0
 
 
 def _read_beside_writer(state: StoreState) -> JournalContents:
@@ -392,6 +415,12 @@ def _note_index(state: StoreState, contents: JournalContents, problem: str) -> N
 def _load_vectors(state: StoreState, contents: JournalContents) -> bool:
     """Whether the vector index on disk can be trusted; where not, it is reconciled by id and hash."""
     problem = state.vectors.load()
+    staged = state.superblock.staged
+    if staged is not None:
+        state.vectors.raise_ids(staged.next_vector_id)
+        if state.vectors.outlived:
+            # The files are of the model before: they are not at fault.
+            return False
     reaches = _reaches(state.vectors.position, state.superblock.epoch, contents)
     if not problem and not reaches and contents.highest_sequence and state.vectors.position != NOWHERE:
         problem = f"{MAPPING} does not reach what was checkpointed, or is ahead of the journal"
@@ -409,12 +438,12 @@ def _reaches(position: Position, epoch: str, contents: JournalContents) -> bool:
     return contents.newest is not None and position.epoch == epoch and within
 
 
-def _catch_up(state: StoreState, contents: JournalContents) -> None:
+def _catch_up(state: StoreState, contents: JournalContents, *, changed_model: bool) -> None:
     wrong = reconcile_vectors(state)
     if wrong:
         # No sequence stands for what was mended, so it cannot be a group of the log.
         state.vectors.forget_files()
-    _note_vectors(state, contents, wrong)
+    _note_vectors(state, contents, [] if changed_model else wrong)
     if state.superblock.embedding_dimension is None and state.vectors.dimension is not None:
         state.change_superblock(embedding_dimension=state.vectors.dimension)
 

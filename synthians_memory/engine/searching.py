@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from synthians_memory.embedder import Embedder
 from synthians_memory.engine.deadline import Deadline
@@ -19,13 +19,21 @@ from synthians_memory.engine.fusion import Fusion
 from synthians_memory.engine.recall import RecallQuery, found_by_words, nearest, ranked
 from synthians_memory.engine.session import Session
 from synthians_memory.engine.text_query import typed_text
-from synthians_memory.errors import InvalidTypeError, InvalidValueError, SearchTimeoutError, UsageError
+from synthians_memory.engine.transaction import save_operation, stored_outcome
+from synthians_memory.engine.vectors import VectorView
+from synthians_memory.errors import (
+    EmbedderMismatchError,
+    InvalidTypeError,
+    InvalidValueError,
+    SearchTimeoutError,
+    UsageError,
+)
 from synthians_memory.json_values import checked_text
 from synthians_memory.layout import Kind
 from synthians_memory.models import MemoryEntry, Vector, as_vector
 from synthians_memory.reports import RecallHit, RecallMode, SearchHit
 
-__all__ = ["checked_recall", "entry_to_remember", "recall", "require_positive", "search"]
+__all__ = ["checked_recall", "recall", "remember", "require_positive", "search"]
 
 
 def require_positive(name: str, value: object) -> None:
@@ -50,11 +58,18 @@ async def search(
     if not isinstance(query, str):
         vector = as_vector(query, "query")
         return await session.in_thread(lambda: session.store.search(vector, k, kind, tree))
+    vectors, embedder = _model(session, embedder)
     if embedder is None:
         raise UsageError("a text was given and no embedder is set", hint="Pass embedder=, or search by a vector.")
     text = checked_text(query, "query")
     embedded = await session.in_embedding_thread(lambda: embed_query(embedder, text))
-    return await session.in_thread(lambda: session.store.search(embedded, k, kind, tree))
+    return await session.in_thread(lambda: session.store.search(embedded, k, kind, tree, vectors))
+
+
+def _model(session: Session, embedder: Embedder | None) -> tuple[VectorView, Embedder | None]:
+    """The vectors of the store, and who embeds for them; taken together, so that they fit when the model is changed."""
+    vectors = session.store.state.vectors
+    return vectors, embedder if vectors.made_with is None else vectors.made_with.embedder
 
 
 def checked_recall(
@@ -94,6 +109,7 @@ async def recall(
     session: Session, embedder: Embedder | None, query: RecallQuery, seconds: float | None
 ) -> list[RecallHit]:
     """As `Persistence.recall`; `seconds`: its timeout."""
+    vectors, embedder = _model(session, embedder)
     if query.mode == "vector" and embedder is None:
         raise UsageError("no embedder is set", hint='Pass embedder= when you open the store, or use mode="text".')
     if seconds is not None:
@@ -102,7 +118,7 @@ async def recall(
     timer = asyncio.timeout(seconds)
     try:
         async with timer:
-            return await _recalled(session, embedder, query, deadline)
+            return await _recalled(session, embedder, replace(query, vectors=vectors), deadline)
     except TimeoutError as error:
         if isinstance(error, SearchTimeoutError) or not timer.expired():
             raise
@@ -148,7 +164,7 @@ async def _embedded(session: Session, embedder: Embedder, text: str) -> Vector |
     return as_vector(row) if row.any() else None
 
 
-async def entry_to_remember(
+async def remember(
     session: Session,
     embedder: Embedder | None,
     text: object,
@@ -156,11 +172,19 @@ async def entry_to_remember(
     importance: float | None,
     metadata: Mapping[str, Any] | None,
 ) -> MemoryEntry:
-    """The entry that `Persistence.remember` saves."""
+    """As `Persistence.remember`."""
     content = checked_text(text, "text")
     if not content.strip():
         raise InvalidValueError("the text is empty", hint="Remember some words.")
     known: dict[str, Any] = {} if importance is None else {"quickrecal_score": importance}
     entry = MemoryEntry(content=content, tags=tags, metadata=dict(metadata or {}), **known)  # type: ignore[arg-type]
-    vector = None if embedder is None else await _embedded(session, embedder, content)
-    return entry if vector is None else entry.replace(embedding=vector)
+    while True:
+        vectors, present = _model(session, embedder)
+        vector = None if present is None else await _embedded(session, present, content)
+        try:
+            outcomes = await session.commit([save_operation(entry.replace(embedding=vector))], vectors)
+            return cast(MemoryEntry, stored_outcome(outcomes[0]))
+        except EmbedderMismatchError:
+            # The model was changed between the two.
+            if vectors is session.store.state.vectors:
+                raise

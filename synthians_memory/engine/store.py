@@ -14,6 +14,7 @@ from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.engine.check import Progress, check, found_again
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
+from synthians_memory.engine.converter import Converter
 from synthians_memory.engine.deadline import Deadline
 from synthians_memory.engine.filter_sql import compile_filter
 from synthians_memory.engine.filters import All, Tree, parse_where
@@ -24,6 +25,7 @@ from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import require_compatible
 from synthians_memory.engine.text_index import TextIndex
 from synthians_memory.engine.text_source import StateSource
+from synthians_memory.engine.vectors import VectorView
 from synthians_memory.errors import (
     ChangedOutsideError,
     DamagedError,
@@ -44,6 +46,7 @@ __all__ = ["Store"]
 T = TypeVar("T")
 
 _MOST_LOOKS: Final = 5
+_CONVERTED_AT_ONCE: Final = 256
 
 
 class Store:
@@ -61,6 +64,7 @@ class Store:
         self.opening_report = RepairReport()
         self._committer = opened.committer
         self._checkpointer = opened.checkpointer
+        self._embedder_name: str | None = None
         self._lock = lock
         self._refreshing = threading.Lock()
 
@@ -100,6 +104,7 @@ class Store:
             else:
                 lock = StoreLock.acquire(backend, clock_text=format_time(from_micros(clock.micros())))
                 store = cls(open_for_writing(backend, config, clock, new_id), lock)
+            store._embedder_name = embedder[0] if embedder else None
             store._accept(config, embedder, metric_given)
             if store.state.journal is not None:
                 store.state.text.begin(store.state.journal.last_sequence)
@@ -124,7 +129,7 @@ class Store:
         if held is not None and held != dimension:
             raise EmbedderMismatchError(
                 f"the store holds vectors of {held} numbers, the embedder {name!r} makes {dimension}",
-                hint="Open it with the embedder that made it, or put the memories into a new store.",
+                hint="Open it with the embedder that made it, change its model with `reembed`, or put the memories into a new store.",
             )
         fresh = state.vectors.count("memory") + state.vectors.count("assembly") == 0
         if state.superblock.embedder is None and fresh and state.journal is not None:
@@ -170,9 +175,16 @@ class Store:
         return self.state.load(key)
 
     def search(
-        self, query: Vector, k: int, kind: Kind, where: Mapping[str, Any] | Tree | None = None
+        self,
+        query: Vector,
+        k: int,
+        kind: Kind,
+        where: Mapping[str, Any] | Tree | None = None,
+        vectors: VectorView | None = None,
     ) -> list[SearchHit]:
         """The `k` nearest entities of `kind`, best first, of those that match `where`; equal scores by age of the vector.
+
+        `vectors` are those that the query was made for; default the present ones.
 
         Raises:
             DimensionError, InvalidValueError, InvalidTypeError: the query or filter cannot be used.
@@ -183,7 +195,7 @@ class Store:
             condition = compile_filter(tree)
             deadline = Deadline(None, self.state.clock.monotonic)
             allowed = self.ask_text(deadline, lambda index: index.select(kind, condition))
-        hits = self.state.vectors.search(query, k, kind, allowed)
+        hits = (vectors or self.state.vectors).search(query, k, kind, allowed)
         return [SearchHit(entity_id, score, kind) for entity_id, score in hits]
 
     def ask_text(self, deadline: Deadline, question: Callable[[TextIndex], T]) -> T:
@@ -221,6 +233,7 @@ class Store:
         """Move a read-only store on to what the writer has acknowledged; nothing for a writer.
 
         Raises:
+            EmbedderMismatchError: the writer changed the model, and this reader was opened for the one before.
             StoreFormatError, DiskError: as `open`.
         """
         if self.state.journal is None:
@@ -230,7 +243,9 @@ class Store:
     def _move_on(self, old: StoreState) -> None:
         lock = _reader_lock(old.backend)
         try:
-            self.state = open_for_reading(old.backend, old.config, old.clock).state
+            state = open_for_reading(old.backend, old.config, old.clock).state
+            require_compatible(state.superblock, state.config, False, self._embedder_name)
+            self.state = state
         except BaseException:
             if lock is not None:
                 lock.release()
@@ -270,6 +285,10 @@ class Store:
     def write_files(self, most: int) -> int:
         """As `Committer.write_files`."""
         return self.committer.write_files(most)
+
+    def convert(self, most: int) -> int:
+        """As `Converter.convert`."""
+        return Converter(self.state, *self._writable()).convert(most)
 
     def checkpoint(self) -> bool:
         """As `Checkpointer.run`; gives up cleanly where it fails."""
@@ -324,6 +343,8 @@ class Store:
             journal = self.state.journal
             if journal is not None and journal.failure is None:
                 self.checkpoint()
+                while self.convert(_CONVERTED_AT_ONCE):
+                    pass
                 journal.leave_header()
                 self.checkpointer.drop_segments()
                 journal.discard_scratch()

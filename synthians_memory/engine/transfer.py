@@ -92,6 +92,8 @@ class Importer:
         self._dimension: int | None = None
         # Embedded texts of the chunk, which may have to be prepared twice.
         self._rows: dict[str, Vector] = {}
+        # What the vectors of the chunk are made for: the model may be changed before they are stored.
+        self._vectors = session.store.state.vectors
 
     async def run(self, source: str | os.PathLike[str] | AsyncIterator[list[bytes]]) -> ImportReport:
         """Store everything; see `Persistence.import_memories`."""
@@ -112,9 +114,10 @@ class Importer:
 
     async def _store(self, lines: Sequence[tuple[int, bytes]]) -> None:
         self._rows = {}
+        vectors = self._vectors = self._session.store.state.vectors
         chunk = await self._prepared(lines)
         try:
-            await self._session.commit(chunk.operations)
+            await self._session.commit(chunk.operations, vectors)
         except ConflictError:
             # Somebody saved an entity of this chunk after it was found missing. In the writer's thread nobody can.
             chunk = await self._session.in_writer(lambda: self._prepare_and_commit(lines))
@@ -146,7 +149,7 @@ class Importer:
 
     def _prepare_and_commit(self, lines: Sequence[tuple[int, bytes]]) -> _Chunk:
         chunk = self._prepare(lines)
-        batch = Batch(chunk.operations)
+        batch = Batch(chunk.operations, made_for=self._vectors)
         self._session.store.commit([batch])
         if batch.error is not None:
             raise batch.error
@@ -223,6 +226,8 @@ class Importer:
 
     def _embedded(self, entities: list[Entity]) -> list[Entity]:
         embedder = self._options.embedder
+        if embedder is not None and self._vectors.made_with is not None:
+            embedder = self._vectors.made_with.embedder
         bare = [i for i, e in enumerate(entities) if isinstance(e, MemoryEntry) and e.embedding is None and e.content]
         if embedder is None or not bare:
             return entities
