@@ -82,16 +82,16 @@ class Converter:
 
     def _end(self, conversion: Conversion) -> None:
         """Every file holds its version: make that durable, then record it, then remove what was staged."""
-        state, facts = self._state, self._state.superblock.staged
+        state = self._state
         self._checkpointer.run()
-        if facts is not None:
+        if state.superblock.staged is not None:
             state.change_superblock(mandatory_features=(), staged=None)
-            if state.journal is not None:
-                # A superblock that is lost from here on is rebuilt from this header.
-                state.journal.start_segment(state.journal.checkpointed_through)
-            state.conversion = None
-            kept = Series(state.superblock.previous.token, "previous") if state.superblock.previous else None
-            remove_series(state.backend, [one for one in list_series(state.backend) if one != kept])
+        if state.journal is not None:
+            # A superblock that is lost from here on is rebuilt from this header.
+            state.journal.start_segment(state.journal.checkpointed_through)
+        state.conversion = None
+        kept = Series(state.superblock.previous.token, "previous") if state.superblock.previous else None
+        remove_series(state.backend, [one for one in list_series(state.backend) if one != kept])
 
 
 def _key(version: Version) -> Key:

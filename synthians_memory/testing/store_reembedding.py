@@ -15,6 +15,7 @@ from synthians_memory.engine.records import Key
 from synthians_memory.engine.reembedding import switch
 from synthians_memory.engine.stager import Stager
 from synthians_memory.engine.vectors import MadeWith
+from synthians_memory.errors import DiskError
 from synthians_memory.models import Vector, as_vector
 from synthians_memory.testing.store_history import DrivenStore, State, require
 
@@ -62,9 +63,8 @@ def switches(model: Model) -> Step:
 
 
 def goes_back(driven: DrivenStore) -> None:
-    """Change to the model before, with the embeddings that are kept; what was saved since is embedded anew."""
+    """Change to the model before, where there is one, with what is kept; what was saved since is embedded anew."""
     previous = driven.store.state.superblock.previous
-    require(previous is not None, "there is no way back")
     if previous is not None:
         _switch(driven, Model(previous.embedder, previous.embedding_dimension), back=True)
 
@@ -77,11 +77,30 @@ def _switch(driven: DrivenStore, model: Model, *, back: bool) -> None:
     try:
         _stage(stager, model, stager.todo())
         history.states.append(_after(history.last, stager))
-        missing = switch(store.state, store.checkpointer, stager, model, MadeWith(None))
-        require(not missing, f"{missing} were not staged")
-        history.visible = history.certain = len(history.states) - 1
+        _decide(driven, stager, model)
     finally:
         stager.close()
+
+
+def _decide(driven: DrivenStore, stager: Stager, model: Model) -> None:
+    state, history = driven.store.state, driven.history
+    try:
+        missing = switch(state, driven.store.checkpointer, stager, model, MadeWith(None))
+        require(not missing, f"{missing} were not staged")
+    except DiskError:
+        if not _is_decided(driven, stager) and not state.read_only_reason:
+            # It was refused before anything was changed.
+            history.states.pop()
+        raise
+    finally:
+        if _is_decided(driven, stager):
+            # Also where something behind it failed.
+            history.visible = history.certain = len(history.states) - 1
+
+
+def _is_decided(driven: DrivenStore, stager: Stager) -> bool:
+    staged = driven.store.state.superblock.staged
+    return staged is not None and staged.token == stager.token
 
 
 def _after(state: State, stager: Stager) -> State:
