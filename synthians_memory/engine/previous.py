@@ -86,6 +86,11 @@ class PreviousEmbeddings:
         entry = self._entries.get(key)
         return None if entry is None else entry.made_of
 
+    def had_none(self, key: Key) -> bool:
+        """Whether it is kept of an entity that it had no embedding."""
+        entry = self._entries.get(key)
+        return entry is not None and not entry.dimension
+
     def find(self, entity: Entity) -> tuple[Vector | None] | None:
         """The embedding that belongs to the text of `entity`, None in it for a text without; None where none is kept.
 

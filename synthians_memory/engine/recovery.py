@@ -17,6 +17,7 @@ from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Committer
 from synthians_memory.engine.conversion import take_up_conversion
 from synthians_memory.engine.documents import read_file
+from synthians_memory.engine.emptiness import require_empty
 from synthians_memory.engine.entity_files import EntityFiles
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.index_backup import IndexBackups, index_backups
@@ -44,7 +45,6 @@ from synthians_memory.layout import (
     INDEX_LOG,
     INITIAL_FOLDERS,
     JOURNAL,
-    LOCK_FILE,
     MAPPING,
     REPAIR_PLAN,
     SUPERBLOCK,
@@ -243,7 +243,7 @@ def _superblock(backend: Backend, notes: list[Finding], quarantine: Quarantine |
                 quarantine.move(SUPERBLOCK, problem)
             store_superblock(backend, rebuilt)
         return rebuilt
-    _require_empty(backend, problem)
+    require_empty(backend, problem)
     return None
 
 
@@ -257,25 +257,6 @@ def _superblock_from_copies(backend: Backend) -> Superblock | None:
 def _superblock_from_index(backend: Backend) -> Superblock | None:
     facts = MemoryIndex.read_facts(backend)
     return Superblock.from_facts(facts) if facts else None
-
-
-def _require_empty(backend: Backend, problem: str) -> None:
-    folders = {path.split("/")[0] for path in INITIAL_FOLDERS}
-    for name, stat in backend.scan(""):
-        known = name == LOCK_FILE or is_scratch(name)
-        if stat.kind == "folder" and name in folders:
-            known = not any(_occupied(backend, path) for path in INITIAL_FOLDERS if path.split("/")[0] == name)
-        if not known:
-            raise NotAStoreError(
-                f"{backend.location} is not empty and holds no store ({problem}; {name} is there)",
-                path=name,
-                hint="Give the path of a store or of an empty directory; nothing was changed.",
-            )
-
-
-def _occupied(backend: Backend, folder: str) -> bool:
-    below = {path for path in INITIAL_FOLDERS if path.startswith(f"{folder}/")}
-    return any(not is_scratch(name) and f"{folder}/{name}" not in below for name, _ in backend.scan(folder))
 
 
 def _initialise(backend: Backend, config: StoreConfig, clock: Clock, new_id: Callable[[], str]) -> Superblock:

@@ -26,8 +26,9 @@ from synthians_memory.reports import ReembedReport
 
 __all__ = ["Reembedder", "forget_previous"]
 
-# Entities that are staged together, and converted together between two groups of saves.
-_AT_ONCE: Final = 128
+# Entities that are staged together, whose texts are one call of the embedder: a text query may wait for it; and
+# those that are converted together between two groups of saves.
+_AT_ONCE: Final = 32
 _CONVERTED_AT_ONCE: Final = 64
 # When so few are left, or so many rounds did not get there, saves wait for the last round.
 _FEW: Final = 32
@@ -162,7 +163,8 @@ class Reembedder:
             return {}
         embedder = target.embedder
         if embedder is None:
-            named = ", ".join(f"{work.key[0]} {work.key[1]!r}" for work in works[:_MOST_NAMED] if work.text)
+            wanted = [work.key for work in works if work.text]
+            named = ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in wanted[:_MOST_NAMED])
             raise UsageError(
                 f"no embedding of the model before is kept for {named}, saved or changed since",
                 hint=f"Go back with the embedder {target.model.embedder!r}, which embeds them anew.",
@@ -171,7 +173,7 @@ class Reembedder:
         return {text: as_vector(row, "an embedding") for text, row in zip(texts, rows, strict=True) if row.any()}
 
     def _require_no_loss(self, stager: Stager) -> None:
-        lost = sorted(key for key in stager.without if self._state.index.hash(key) is not None)
+        lost = stager.losses()
         self._note(without=tuple(entity_id for _, entity_id in lost))
         if lost and not self._drop:
             named = ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in lost[:_MOST_NAMED])

@@ -23,7 +23,7 @@ from synthians_memory.engine.part_files import (
 )
 from synthians_memory.engine.previous import PreviousEmbeddings, previous_body, read_previous, text_hash
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.rows import hash_of
+from synthians_memory.engine.rows import embedding_hash_of, hash_of
 from synthians_memory.engine.staged import read_staged, staged_body
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.vectors import VectorView
@@ -48,13 +48,11 @@ class Work:
         entity: as it is stored.
         text: what its embedding is to be made of; "" where that is not needed, or there is nothing.
         vector: its new embedding, where no embedder is needed for it.
-        restored: whether it gets back what it had, be that none.
     """
 
     entity: Entity
     text: str = ""
     vector: Vector | None = None
-    restored: bool = False
 
     @property
     def key(self) -> Key:
@@ -73,7 +71,6 @@ class Stager:
     Attributes:
         view: the new vector index.
         staged: what is staged, up to date or not.
-        without: entities with a vector that get none: there is no text to make one of.
     """
 
     def __init__(self, state: StoreState, model: Model, back: PreviousEmbeddings | None) -> None:
@@ -92,7 +89,6 @@ class Stager:
         self.view.raise_ids(state.vectors.next_vector_id + _ID_GAP)
         self.next_vector_id = self.view.next_vector_id
         self._unchanged: dict[Key, bytes] = {}
-        self.without: dict[Key, None] = {}
         old = Model(superblock.embedder, superblock.embedding_dimension)
         self.token = self._prepare(old)
         self.staged = read_staged(state.backend, superblock.store_id, self.token)
@@ -181,9 +177,8 @@ class Stager:
 
     def _work_on(self, entity: Entity) -> Work:
         kept = self._back.find(entity) if self._back is not None else None
-        if kept is not None:
-            return Work(entity, vector=kept[0], restored=True)
-        kept = self._staged_before(entity) if isinstance(entity, MemoryEntry) else None
+        if kept is None and isinstance(entity, MemoryEntry):
+            kept = self._staged_before(entity)
         if kept is not None:
             return Work(entity, vector=kept[0])
         if isinstance(entity, MemoryAssembly):
@@ -224,13 +219,10 @@ class Stager:
         changed: list[tuple[Work, Vector | None]] = []
         for work in works:
             vector = work.vector if work.vector is not None else vectors.get(work.text)
-            self.without.pop(work.key, None)
             if vector is None and work.entity.vector is None:
                 self._unchanged[work.key] = work.hash
                 self.staged.entries.pop(work.key, None)
                 continue
-            if vector is None and not work.restored:
-                self.without[work.key] = None
             changed.append((work, vector))
         if changed:
             try:
@@ -263,6 +255,17 @@ class Stager:
                 self._state.distrusted.add(path)
 
     # Ending
+
+    def losses(self) -> list[Key]:
+        """Entities that have an embedding and would have none: there is no text to make one of. In order."""
+        found: list[Key] = []
+        for key, entry in self.staged.entries.items():
+            row = self._state.index.packed(key) if entry.embedding_hash is None else None
+            if row is None or hash_of(row) != entry.predecessor or embedding_hash_of(row) is None:
+                continue
+            if self._back is None or not self._back.had_none(key):
+                found.append(key)
+        return sorted(found)
 
     @property
     def parts(self) -> tuple[int, int]:

@@ -8,8 +8,6 @@ from dataclasses import replace
 import pytest
 
 from synthians_memory.engine.part_files import Model
-from synthians_memory.errors import DiskError
-from synthians_memory.testing.faults import READING
 from synthians_memory.testing.store_crash import StoreSweep
 from synthians_memory.testing.store_history import DrivenStore
 from synthians_memory.testing.store_reembedding import converts, goes_back, stages, switches
@@ -52,7 +50,9 @@ def unembedded(name: str, edition: int = 1) -> object:
     return memory(name, edition, embedded=False)
 
 
-def scenario(name: str, *steps: Step, config: object = FREE, closed: bool = True, before: object = BEFORE) -> StoreScenario:
+def scenario(
+    name: str, *steps: Step, config: object = FREE, closed: bool = True, before: object = BEFORE
+) -> StoreScenario:
     return StoreScenario(name, steps, before, closed=closed, config=config)  # type: ignore[arg-type]
 
 
@@ -61,7 +61,9 @@ SCENARIOS = [
     scenario("another dimension", switches(LONGER)),
     scenario("the same dimension", switches(SAME)),
     scenario("after a crash", switches(LONGER), closed=False),
-    scenario("staged twice, then for another model", stages(LONGER, 2), stages(LONGER, 5), stages(SAME, 2), switches(SHORTER)),
+    scenario(
+        "staged twice, then for another model", stages(LONGER, 2), stages(LONGER, 5), stages(SAME, 2), switches(SHORTER)
+    ),
     scenario("converted", switches(SHORTER), converts(2), converts(20), converts(20)),
     scenario(
         "used while it is converted",
@@ -78,7 +80,15 @@ SCENARIOS = [
         saves(unembedded("m2", 9)),
     ),
     scenario("closed while it is converted", switches(LONGER), converts(2), close),
-    scenario("there and back", switches(LONGER), converts(3), saves(unembedded("m2", 9)), deletes("m1"), goes_back, converts(20)),
+    scenario(
+        "there and back",
+        switches(LONGER),
+        converts(3),
+        saves(unembedded("m2", 9)),
+        deletes("m1"),
+        goes_back,
+        converts(20),
+    ),
     scenario("there and back and on", switches(SHORTER), goes_back, switches(SAME)),
     scenario("an empty store", switches(LONGER), before=()),
 ]
