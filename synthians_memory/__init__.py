@@ -12,7 +12,15 @@ from synthians_memory.engine.vector_index import MemoryVectorIndex
 from synthians_memory.errors import SynthiansMemoryError
 from synthians_memory.facade import MemoryPersistence
 from synthians_memory.models import MemoryAssembly, MemoryEntry
-from synthians_memory.reports import Finding, ImportReport, RecallHit, RecallParts, RepairReport, SearchHit
+from synthians_memory.reports import (
+    Finding,
+    ImportReport,
+    RecallHit,
+    RecallParts,
+    ReembedReport,
+    RepairReport,
+    SearchHit,
+)
 
 __all__ = [
     "ABSENT",
@@ -25,6 +33,7 @@ __all__ = [
     "MemoryVectorIndex",
     "RecallHit",
     "RecallParts",
+    "ReembedReport",
     "RepairReport",
     "SearchHit",
     "StoreConfig",

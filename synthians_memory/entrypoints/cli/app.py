@@ -22,6 +22,7 @@ from synthians_memory.entrypoints.cli import (
     init,
     list_,
     recall,
+    reembed,
     remember,
     repair,
     search,
@@ -54,6 +55,7 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("check", check.check, check.EXAMPLES),
     ("repair", repair.repair, repair.EXAMPLES),
     ("adopt", adopt.adopt, adopt.EXAMPLES),
+    ("reembed", reembed.reembed, reembed.EXAMPLES),
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
