@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from synthians_memory.engine.part_files import Model
+from synthians_memory.testing.faults import READING
 from synthians_memory.testing.store_crash import StoreSweep
 from synthians_memory.testing.store_history import DrivenStore
 from synthians_memory.testing.store_reembedding import converts, goes_back, stages, switches
@@ -102,4 +104,49 @@ each_scenario = pytest.mark.parametrize("case", [*SCENARIOS, *RESUMED], ids=lamb
 
 @each_scenario
 def test_a_power_cut_leaves_one_of_the_two_models_whole(case: StoreScenario) -> None:
-    assert StoreSweep(case).crashes(step=17, seeds=(0,))
+    assert StoreSweep(case).crashes(step=31, seeds=(0,))
+
+
+@each_scenario
+def test_a_failing_call_leaves_one_of_the_two_models_whole(case: StoreScenario) -> None:
+    assert StoreSweep(case).faults(step=97, policies=["lose_all"])
+
+
+@pytest.mark.parametrize("case", RESUMED, ids=lambda case: case.name)
+def test_a_power_cut_while_a_conversion_is_recovered_loses_nothing(case: StoreScenario) -> None:
+    assert StoreSweep(case).crashes_of_recovery(step=61, inner_step=23, policies=["sampled"])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG)
+@each_scenario
+def test_a_power_cut_at_every_call(case: StoreScenario) -> None:
+    assert StoreSweep(case).crashes()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG)
+@each_scenario
+def test_a_power_cut_at_every_few_calls_of_the_recovery_from_one(case: StoreScenario) -> None:
+    assert StoreSweep(case).crashes_of_recovery(step=7, inner_step=5)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG)
+@each_scenario
+def test_every_failing_call(case: StoreScenario) -> None:
+    assert StoreSweep(case).faults(step=3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG)
+@each_scenario
+def test_every_failing_read(case: StoreScenario) -> None:
+    assert StoreSweep(case).faults(step=3, verbs=READING, policies=["lose_all"])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG)
+@each_scenario
+def test_a_store_goes_on_once_the_disk_is_mended(case: StoreScenario) -> None:
+    assert StoreSweep(case).faults(step=3, errnos=[errno.EIO], policies=["lose_all"], mended=True)
