@@ -52,6 +52,7 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
     "journal_foreign": ("note", "a journal segment of another life of the store was set aside", "nothing"),
     "conflict": ("inconsistency", "a version written outside was set aside for the acknowledged one", "nothing"),
     "staged_damaged": ("damage", "staged versions of a new model are not intact", "run reembed again"),
+    "way_back_damaged": ("inconsistency", "embeddings kept of the model before are not intact", "reembed instead"),
     "member_missing": ("note", "an assembly names a memory that does not exist", "nothing"),
     "scratch": ("note", "a scratch file was left behind", "remove it"),
     "repair_refused": ("damage", "a repair at open would have dropped too much and did nothing", "repair by hand"),

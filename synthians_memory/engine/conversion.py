@@ -93,7 +93,9 @@ def _bring_in(
         index.put_row(key, with_version(row, entry.updated_micros, entry.hash, entry.embedding_hash))
         return True
     data = read_file(backend, entity_path(*key)) if rebuilt else None
-    version = staged.version(key) if data is not None and version_of(data) is None else None
+    # The file is torn, or has a vector of the model before, which the store cannot take any more.
+    unconverted = data is not None and version_of(data) in (None, entry.predecessor)
+    version = staged.version(key) if unconverted else None
     if version is not None:
         index.apply([describe(version)])
     return version is not None

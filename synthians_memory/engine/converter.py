@@ -16,7 +16,8 @@ from synthians_memory.engine.conversion import Conversion
 from synthians_memory.engine.part_files import Series, list_series, remove_series
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.state import StoreState
-from synthians_memory.layout import ENTITY_FOLDERS
+from synthians_memory.layout import ENTITY_FOLDERS, entity_path
+from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import EntryStat
 
 __all__ = ["Converter"]
@@ -58,6 +59,9 @@ class Converter:
             version = None if state.overlay.get(key)[0] else state.staged_version(key)
             if version is None:
                 # A later version was saved, or the entity deleted: what is staged counts no more.
+                if state.is_decided(key) and not state.overlay.get(key)[0]:
+                    message = "its version with the new embedding is not intact; the file keeps the one before"
+                    state.notes.append(Finding("staged_damaged", message, entity_path(*key), *key))
                 conversion.pending.pop(key)
             else:
                 versions.append(version)

@@ -20,7 +20,13 @@ from synthians_memory.engine.session import Session
 from synthians_memory.engine.stager import Stager, Work
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.vectors import MadeWith
-from synthians_memory.errors import DamagedViewError, EmbedderMismatchError, InvalidValueError, UsageError
+from synthians_memory.errors import (
+    DamagedViewError,
+    EmbedderMismatchError,
+    InvalidValueError,
+    ReadOnlyError,
+    UsageError,
+)
 from synthians_memory.models import Vector, as_vector
 from synthians_memory.reports import ReembedReport
 
@@ -72,6 +78,8 @@ class Reembedder:
     async def run(self, *, back: bool) -> ReembedReport:
         """Change the model; see `MemoryPersistence.reembed`."""
         await self._convert()
+        if self._state.conversion is not None:
+            raise ReadOnlyError(f"the store is read-only: {self._state.read_only_reason}")
         target = await self._session.in_thread(self._target_back if back else self._target)
         self._note(embedder=target.model.embedder, embedding_dimension=target.model.dimension)
         await self._change(target)

@@ -111,8 +111,9 @@ class Stager:
     def _prepare(self, old: Model) -> str:
         """The token to go on with, its parts durable; what belongs to no change any more is removed."""
         state = self._state
-        if state.backend.make_folder(REEMBEDDING):
-            state.backend.sync_folder("")
+        state.backend.make_folder(REEMBEDDING)
+        # Also where it is there: the attempt that made it may have been interrupted.
+        state.backend.sync_folder("")
         for path in sorted(state.distrusted):
             state.backend.unlink(path)
             state.distrusted.discard(path)

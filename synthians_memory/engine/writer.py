@@ -29,6 +29,8 @@ _OWNER_INTERVAL: Final = 0.5
 _PAUSE: Final = 0.002
 _FILES_AT_ONCE: Final = 4
 _FILES_BETWEEN: Final = 32
+# So many times as many files are converted before deadlines are looked at again.
+_CONVERSIONS: Final = 16
 
 Deliver = Callable[[list[Batch]], None]
 
@@ -199,7 +201,9 @@ class Writer:
         self._keep_deadlines()
         while self._queue.empty() and self._store.write_files(_FILES_AT_ONCE):
             pass
-        while self._queue.empty() and self._converts():
+        for _ in range(_CONVERSIONS):
+            if not self._queue.empty() or not self._converts():
+                break
             self._guarded(self._convert)
         return self._owner_alive()
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from synthians_memory.engine.part_files import Model
+from synthians_memory.models import MemoryEntry
 from synthians_memory.testing.faults import READING
 from synthians_memory.testing.store_crash import StoreSweep
 from synthians_memory.testing.store_history import DrivenStore
@@ -62,6 +63,13 @@ SCENARIOS = [
     scenario("staged", stages(LONGER, 3), saves(memory("m0", 3)), deletes("m2"), stages(LONGER)),
     scenario("another dimension", switches(LONGER)),
     scenario("the same dimension", switches(SAME)),
+    scenario(
+        "saved right before",
+        stages(SAME),
+        saves(memory("m0", 8), unembedded("x"), MemoryEntry(memory_id="m3", content="")),
+        deletes("m2"),
+        switches(SAME),
+    ),
     scenario("after a crash", switches(LONGER), closed=False),
     scenario(
         "staged twice, then for another model", stages(LONGER, 2), stages(LONGER, 5), stages(SAME, 2), switches(SHORTER)

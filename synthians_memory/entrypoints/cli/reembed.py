@@ -66,7 +66,8 @@ def reembed(
     drop_unembeddable: Annotated[
         bool,
         typer.Option(
-            "--drop-unembeddable", help="Go on although some entities have an embedding and no text: they will have none."
+            "--drop-unembeddable",
+            help="Go on although some entities have an embedding and no text: they will have none.",
         ),
     ] = False,
     as_json: JsonOption = False,
