@@ -8,16 +8,20 @@ from dataclasses import replace
 import pytest
 
 from synthians_memory.engine.part_files import Model, Series, list_series, read_part
+from synthians_memory.engine.reembedding import switch
+from synthians_memory.engine.stager import Stager
 from synthians_memory.engine.store import Store
+from synthians_memory.engine.vectors import MadeWith
 from synthians_memory.errors import ChangedOutsideError, UnsupportedFormatError
 from synthians_memory.layout import REEMBEDDING, SUPERBLOCK, part_of_name, part_path
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.faults import FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.store_history import DrivenStore, StoreHistory, observe
-from synthians_memory.testing.store_reembedding import converts, stages, switches
+from synthians_memory.testing.store_reembedding import converts, invented_vector, stages, switches
 from synthians_memory.testing.store_scenarios import SMALL_STORE, memory
 from synthians_memory.testing.store_verifier import require_sound
+from synthians_memory.testing.stored_files import read_vector_ids
 
 CONFIG = replace(SMALL_STORE, embedding_dimension=None)
 NEW = Model("new:1", 6)
@@ -168,3 +172,26 @@ def test_a_torn_frame_does_not_count_and_hides_none_before_it() -> None:
     switches(NEW)(driven)
     converts(20)(driven)
     require_sound(driven.store, history.last)
+
+
+def test_no_vector_id_is_given_twice() -> None:
+    disk, history = FaultyDisk(), StoreHistory()
+    driven = DrivenStore.open(FaultyBackend(disk), CONFIG, ManualClock(), history)
+    driven.save(memory("m0"), memory("m1"))
+    driven.checkpoint()
+    state = driven.store.state
+    given = set(read_vector_ids(state.backend))
+    stager = Stager(state, NEW, None)
+    for n in range(2, 5):
+        works = stager.work(stager.todo())
+        stager.put(works, {work.text: invented_vector(NEW, work.text) for work in works})
+        driven.save(memory(f"m{n}"))
+        driven.checkpoint()
+        given |= set(read_vector_ids(state.backend))
+    works = stager.work(stager.todo())
+    stager.put(works, {work.text: invented_vector(NEW, work.text) for work in works})
+    assert not switch(state, driven.store.checkpointer, stager, NEW, MadeWith(None))
+    stager.close()
+    assert len(given) == 5
+    assert not given & set(read_vector_ids(state.backend))
+    driven.close()

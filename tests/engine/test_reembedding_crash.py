@@ -10,7 +10,7 @@ import pytest
 
 from synthians_memory.engine.part_files import Model
 from synthians_memory.models import MemoryEntry
-from synthians_memory.testing.faults import READING
+from synthians_memory.testing.faults import READING, SYNCING
 from synthians_memory.testing.store_crash import StoreSweep
 from synthians_memory.testing.store_history import DrivenStore
 from synthians_memory.testing.store_reembedding import converts, goes_back, stages, switches
@@ -112,17 +112,23 @@ each_scenario = pytest.mark.parametrize("case", [*SCENARIOS, *RESUMED], ids=lamb
 
 @each_scenario
 def test_a_power_cut_leaves_one_of_the_two_models_whole(case: StoreScenario) -> None:
-    assert StoreSweep(case).crashes(step=31, seeds=(0,))
+    assert StoreSweep(case).crashes(step=67, seeds=(0,))
 
 
 @each_scenario
 def test_a_failing_call_leaves_one_of_the_two_models_whole(case: StoreScenario) -> None:
-    assert StoreSweep(case).faults(step=97, policies=["lose_all"])
+    assert StoreSweep(case).faults(step=197, policies=["lose_all"])
+
+
+def test_a_conversion_whose_files_failed_to_be_synced_writes_them_again() -> None:
+    before = (saves(memory("m0"), memory("m1")),)
+    case = scenario("few files", switches(SAME), converts(20), converts(20), before=before)
+    assert StoreSweep(case).faults(verbs=SYNCING, errnos=[errno.EIO], policies=["lose_all"], mended=True)
 
 
 @pytest.mark.parametrize("case", RESUMED, ids=lambda case: case.name)
 def test_a_power_cut_while_a_conversion_is_recovered_loses_nothing(case: StoreScenario) -> None:
-    assert StoreSweep(case).crashes_of_recovery(step=61, inner_step=23, policies=["sampled"])
+    assert StoreSweep(case).crashes_of_recovery(step=97, inner_step=31, policies=["sampled"])
 
 
 @pytest.mark.long
