@@ -75,6 +75,9 @@ def take_up_conversion(
     changed = 0
     if rebuilt or index.position.sequence <= facts.sequence:
         changed = sum(_bring_in(backend, staged, key, entry, index, rebuilt) for key, entry in staged.entries.items())
+    if changed:
+        # No sequence stands for them, so they cannot be a group of the log.
+        index.forget_files()
     pending: dict[Key, tuple[int, int] | None] = {}
     for key, entry in staged.entries.items():
         row = index.packed(key)

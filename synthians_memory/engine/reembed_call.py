@@ -35,7 +35,7 @@ __all__ = ["Reembedder", "forget_previous"]
 # Entities that are staged together, whose texts are one call of the embedder: a text query may wait for it; and
 # those that are converted together between two groups of saves.
 _AT_ONCE: Final = 32
-_CONVERTED_AT_ONCE: Final = 64
+_CONVERTED_AT_ONCE: Final = 16
 # When so few are left, or so many rounds did not get there, saves wait for the last round.
 _FEW: Final = 32
 _MOST_ROUNDS: Final = 8

@@ -11,6 +11,7 @@ import pytest
 from synthians_memory.engine.part_files import Model
 from synthians_memory.models import MemoryEntry
 from synthians_memory.testing.faults import READING, SYNCING
+from synthians_memory.testing.power_cut import Policy
 from synthians_memory.testing.store_crash import StoreSweep
 from synthians_memory.testing.store_history import DrivenStore
 from synthians_memory.testing.store_reembedding import converts, goes_back, stages, switches
@@ -74,7 +75,7 @@ SCENARIOS = [
     scenario(
         "staged twice, then for another model", stages(LONGER, 2), stages(LONGER, 5), stages(SAME, 2), switches(SHORTER)
     ),
-    scenario("converted", switches(SHORTER), converts(2), converts(20), converts(20)),
+    replace(scenario("converted", switches(SHORTER), converts(2), converts(20), converts(20)), log_share=100.0),
     scenario(
         "used while it is converted",
         switches(SAME),
@@ -89,7 +90,7 @@ SCENARIOS = [
         converts(20),
         saves(unembedded("m2", 9)),
     ),
-    scenario("closed while it is converted", switches(LONGER), converts(2), close),
+    replace(scenario("closed while it is converted", switches(LONGER), converts(2), close), log_share=100.0),
     scenario(
         "there and back",
         switches(LONGER),
@@ -124,6 +125,14 @@ def test_a_conversion_whose_files_failed_to_be_synced_writes_them_again() -> Non
     before = (saves(memory("m0"), memory("m1")),)
     case = scenario("few files", switches(SAME), converts(20), converts(20), before=before)
     assert StoreSweep(case).faults(verbs=SYNCING, errnos=[errno.EIO], policies=["lose_all"], mended=True)
+
+
+@pytest.mark.parametrize("policy", ["killed", "sampled"])
+def test_a_step_of_which_nobody_knows_whether_it_was_taken_is_followed_by_no_save(policy: Policy) -> None:
+    case = scenario(
+        "undecided", switches(SAME), saves(unembedded("m0", 9)), before=(saves(memory("m0"), memory("m1")),)
+    )
+    assert StoreSweep(case).faults(verbs=frozenset(["sync_folder"]), errnos=[errno.EIO], policies=[policy])
 
 
 @pytest.mark.parametrize("case", RESUMED, ids=lambda case: case.name)
