@@ -64,7 +64,7 @@ class Persistence:
 
     Writes raise `InvalidValueError` or `InvalidTypeError` for what cannot be stored, `ConflictError`
     where `expected_updated_at` is not what is stored (`ABSENT`: nothing may be), `ReadOnlyError`,
-    `OverloadedError`, and `JournalFailedError`. Whatever they raise, nothing of the write is
+    `OverloadedError`, `JournalFailedError`, and after a change of the model `EmbedderMismatchError`. Whatever they raise, nothing of the write is
     acknowledged; a cancelled write has an unknown but whole outcome.
     """
 
