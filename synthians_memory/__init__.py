@@ -20,6 +20,7 @@ from synthians_memory.reports import (
     PurgeReceipt,
     RecallHit,
     RecallParts,
+    ReembedReport,
     RepairReport,
     SearchHit,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "PurgedPlace",
     "RecallHit",
     "RecallParts",
+    "ReembedReport",
     "RepairReport",
     "SearchHit",
     "StoreConfig",

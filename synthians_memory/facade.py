@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from synthians_memory.embedder import Embedder
+from synthians_memory.engine.commit import Expected
+from synthians_memory.engine.embedding_call import require_embedder
 from synthians_memory.engine.persistence import Persistence
-from synthians_memory.engine.searching import entry_to_remember, search_batch
+from synthians_memory.engine.reembed_call import Reembedder, forget_previous
+from synthians_memory.engine.searching import entry_to_remember, remember, search_batch
 from synthians_memory.engine.sweeping import sweep
 from synthians_memory.errors import (
     DiskError,
@@ -25,7 +29,7 @@ from synthians_memory.errors import (
 from synthians_memory.layout import FALLBACK, Kind, validate_id
 from synthians_memory.maintenance.fallback import Fallback, replay
 from synthians_memory.models import MemoryEntry, Vector
-from synthians_memory.reports import PurgeReceipt, SearchHit
+from synthians_memory.reports import PurgeReceipt, ReembedReport, SearchHit
 
 __all__ = ["MemoryPersistence"]
 
@@ -46,12 +50,18 @@ class MemoryPersistence(Persistence):
         opened = self._session is None
         await super().initialize()
         if opened and self._opened().store.state.journal is not None:
+            await self._replay()
+
+    async def _replay(self) -> None:
+        store = self._opened().store
+        try:
+            report = await replay(self._fallback(), self._remember)
+        except (*_CANNOT_WRITE, StoreLockedError) as error:
             # What still cannot be stored stays parked.
-            with suppress(*_CANNOT_WRITE, StoreLockedError):
-                report = await replay(self, self._fallback())
-                store = self._opened().store
-                actions = tuple(f"stored the parked memory {memory_id}" for memory_id in report.stored)
-                store.opening_report = store.opening_report.preceded_by(actions)
+            store.state.last_error = str(error)
+            return
+        actions = tuple(f"stored the parked memory {memory_id}" for memory_id in report.stored)
+        store.opening_report = store.opening_report.preceded_by(actions)
 
     def _fallback(self) -> Fallback:
         return Fallback(self._make_backend)
@@ -75,14 +85,18 @@ class MemoryPersistence(Persistence):
             NotStoredError: the store cannot write. The memory is parked, and stored when the store is opened again
                 or by `replay`; where parking fails as well, the error carries it.
         """
-        entry = await entry_to_remember(self._opened(), self._embedder, text, tags, importance, metadata)
+        self._opened()
+        entry = entry_to_remember(text, tags, importance, metadata)
         if self._read_only:
-            return await self.save_memory(entry)
+            return await self._remember(entry)
         await self._reserve()
         try:
-            return await self.save_memory(entry)
+            return await self._remember(entry)
         except _CANNOT_WRITE as error:
             raise await self._parked(entry, error) from error
+
+    async def _remember(self, entry: MemoryEntry, expected: Expected = None) -> MemoryEntry:
+        return await remember(self._opened(), self._embedder, entry, expected)
 
     async def _reserve(self) -> None:
         """Space for parking, while there is some; a disk that is full already must not refuse what may still fit."""
@@ -176,3 +190,47 @@ class MemoryPersistence(Persistence):
             UsageError: a text was given without an embedder.
         """
         return await search_batch(self._opened(), self._embedder, queries, k, where, kind)
+
+    async def reembed(
+        self,
+        embedder: Embedder | None = None,
+        *,
+        back: bool = False,
+        forget_way_back: bool = False,
+        drop_unembeddable: bool = False,
+        progress: Callable[[ReembedReport], None] | None = None,
+    ) -> ReembedReport:
+        """Change the store to another embedder: every entity gets a new embedding, all of them in one step.
+
+        The store serves and saves meanwhile. Repeated after a kill, it goes on with what was done. Before the step every
+        load, search and export sees the old embeddings, after it the new ones. Memories with a text get an embedding
+        also where they had none; an assembly that had one gets the mean of its members, or without such members
+        that of its name and description. `updated_at` of an entity with a new embedding is a later one. Saves of vectors
+        that are known to be of the model before raise EmbedderMismatchError from then on.
+
+        The old embeddings are kept, those of one model, as a way back.
+
+        Args:
+            embedder: of the new embeddings.
+            back: go back to the model before: kept embeddings are taken where the text is still the same. `embedder`, of
+                that model, is only needed where one was saved or changed since.
+            forget_way_back: change nothing but remove the kept embeddings.
+            drop_unembeddable: take it that entities with an embedding and without a text have none then.
+            progress: called in the event loop with the report so far.
+
+        Raises:
+            InvalidValueError: an entity would lose its embedding, and drop_unembeddable is not set; nothing was changed.
+            UsageError: no embedder where one is needed, nothing to go back to, or another reembed goes on.
+            EmbedderMismatchError: `embedder` is not the one of the model before.
+            DamagedFileError, ChangedOutsideError: the file of an entity is at fault; nothing was changed.
+        """
+        session = self._opened()
+        if embedder is not None:
+            require_embedder(embedder, None)
+        with session.reembedding():
+            if forget_way_back:
+                return await forget_previous(session)
+            reembedder = Reembedder(session, embedder, drop_unembeddable=drop_unembeddable, progress=progress)
+            report = await reembedder.run(back=back)
+        self._embedder = embedder
+        return report

@@ -46,6 +46,7 @@ __all__ = [
     "PART_FOLDERS",
     "PURGE_PLAN",
     "QUARANTINE",
+    "REEMBEDDING",
     "REPAIR_PLAN",
     "RUN_CONTEXT",
     "RUN_INPUTS",
@@ -64,6 +65,7 @@ __all__ = [
     "VECTORS",
     "VECTORS_LOG",
     "Kind",
+    "PartRole",
     "cut_log_name",
     "entity_path",
     "file_name",
@@ -74,6 +76,8 @@ __all__ = [
     "is_scratch",
     "is_set_aside",
     "issue_path",
+    "part_of_name",
+    "part_path",
     "path_in",
     "purge_receipt_path",
     "quarantine_path",
@@ -88,6 +92,7 @@ __all__ = [
 FORMAT_VERSION: Final = 1
 
 Kind = Literal["memory", "assembly"]
+PartRole = Literal["staged", "previous"]
 
 SUPERBLOCK: Final = "store.json"
 LOCK_FILE: Final = "store.lock"
@@ -110,6 +115,8 @@ TEXT_SEAL: Final = "text_index/seal.json"
 BACKUPS: Final = "backups"
 INDEX_BACKUPS: Final = "backups/index"
 QUARANTINE: Final = "quarantine"
+# Made by the first change of the model.
+REEMBEDDING: Final = "reembedding"
 JOURNAL_RESERVE: Final = "journal/reserve"
 REPAIR_PLAN: Final = "quarantine/repair_plan.json"
 LOGS: Final = "logs"
@@ -171,6 +178,7 @@ _SET_ASIDE: Final = re.compile(r"(.+)\.damaged-[0-9]{8}_[0-9]{6}_[0-9]{6}")
 _CUT_LOG: Final = re.compile(r"log\.cut-[0-9]{8}_[0-9]{6}_[0-9]{6}\.jsonl")
 _INDEX_BACKUP: Final = re.compile(r"memory_index\.([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
 _SEGMENT: Final = re.compile(r"([0-9]{10,18})\.wal")
+_PART: Final = re.compile(r"([0-9a-f-]{1,64})\.(staged|previous)\.([0-9]{6})")
 
 
 def validate_id(value: object, what: str = "id") -> str:
@@ -266,6 +274,17 @@ def segment_number(name: str) -> int | None:
     """Number of the segment whose file in journal/ is `name`; None where it is none."""
     match = _SEGMENT.fullmatch(name)
     return int(match[1]) if match and segment_path(int(match[1])) == f"{JOURNAL}/{name}" else None
+
+
+def part_path(token: str, role: PartRole, number: int) -> str:
+    """Path of one file of a change of the model: `token` names the change, the first `number` is 1."""
+    return f"{REEMBEDDING}/{token}.{role}.{number:06d}"
+
+
+def part_of_name(name: str) -> tuple[str, PartRole, int] | None:
+    """Token, role and number of the file in reembedding/ called `name`; None where it is no such name."""
+    match = _PART.fullmatch(name)
+    return (match[1], "staged" if match[2] == "staged" else "previous", int(match[3])) if match else None
 
 
 def stamp_of(moment: datetime) -> str:

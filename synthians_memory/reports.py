@@ -23,6 +23,7 @@ __all__ = [
     "RecallHit",
     "RecallMode",
     "RecallParts",
+    "ReembedReport",
     "RepairReport",
     "SearchHit",
     "Severity",
@@ -56,6 +57,8 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
     "journal_torn": ("note", "an unacknowledged tail of the journal was cut and kept aside", "nothing"),
     "journal_foreign": ("note", "a journal segment of another life of the store was set aside", "nothing"),
     "conflict": ("inconsistency", "a version written outside was set aside for the acknowledged one", "nothing"),
+    "staged_damaged": ("damage", "staged versions of a new model are not intact", "run reembed again"),
+    "way_back_damaged": ("inconsistency", "embeddings kept of the model before are not intact", "reembed instead"),
     "member_missing": ("note", "an assembly names a memory that does not exist", "nothing"),
     "scratch": ("note", "a scratch file was left behind", "remove it"),
     "state_damaged": ("damage", "a file of the state cannot be read", "leave it; the next write sets it aside"),
@@ -295,6 +298,39 @@ class ImportReport:
     overwritten: int = 0
     problems: tuple[LineProblem, ...] = field(default=())
     problem_count: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedReport:
+    """What a change of the model did, so far or in all.
+
+    Attributes:
+        phase: "staging" before the step that changes the model, "converting" after it, "done" at the end.
+        embedder: name of the model that is changed to; None where callers bring their vectors.
+        embedding_dimension: length of its vectors.
+        total: entities in the store.
+        staged: how many of them are seen to.
+        embedded: for how many the embedder was asked.
+        switched: whether the model was changed.
+        converted: entity files that hold the new embedding.
+        without: ids of entities that had an embedding and have none with the new model.
+        previous_bytes: what the way back holds on disk.
+    """
+
+    phase: Literal["staging", "converting", "done"] = "staging"
+    embedder: str | None = None
+    embedding_dimension: int | None = None
+    total: int = 0
+    staged: int = 0
+    embedded: int = 0
+    switched: bool = False
+    converted: int = 0
+    without: tuple[str, ...] = ()
+    previous_bytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

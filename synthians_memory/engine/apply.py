@@ -141,17 +141,9 @@ class Applier:
             Whether it succeeded.
         """
         state = self._state
+        known = known | state.staged_hashes(key)
         try:
-            self._require_folder(key[0])
-            stat = self._write_new(key, version) if not known else None
-            if stat is None:
-                self._set_foreign_aside(key, version, known, seen)
-                if version is None:
-                    state.files.remove(*key)
-                else:
-                    stat = state.files.write(*key, version.data)
-            if version is not None and stat is not None:
-                state.index.note_stat(key, version.hash, stat)
+            self.place(key, version, known, seen)
         except DiskError as error:
             if version is not None:
                 known = known | {version.hash}
@@ -162,6 +154,22 @@ class Applier:
         if key in state.overlay.stuck:
             state.overlay.release(key)
         return True
+
+    def place(
+        self, key: Key, version: Version | None, known: frozenset[bytes], seen: tuple[int, int] | None = None
+    ) -> None:
+        """As `apply_file`; raises DiskError, and keeps nothing."""
+        state = self._state
+        self._require_folder(key[0])
+        stat = self._write_new(key, version) if not known else None
+        if stat is None:
+            self._set_foreign_aside(key, version, known, seen)
+            if version is None:
+                state.files.remove(*key)
+            else:
+                stat = state.files.write(*key, version.data)
+        if version is not None and stat is not None:
+            state.index.note_stat(key, version.hash, stat)
 
     def _write_new(self, key: Key, version: Version | None) -> EntryStat | None:
         """Write the first version of an entity, where nothing has its name yet."""

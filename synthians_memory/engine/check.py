@@ -25,9 +25,11 @@ from synthians_memory.engine.journal_findings import (
     unreadable_findings,
 )
 from synthians_memory.engine.obstacles import obstacle_findings
+from synthians_memory.engine.previous import read_previous
 from synthians_memory.engine.rebuild import vector_defects
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.rows import has_stat
+from synthians_memory.engine.staged import read_staged
 from synthians_memory.engine.stale_embeddings import is_stale
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import load_superblock
@@ -45,6 +47,7 @@ from synthians_memory.layout import (
     INDEX,
     INITIAL_FOLDERS,
     MAPPING,
+    REEMBEDDING,
     SUPERBLOCK,
     TEXT_FILE,
     Kind,
@@ -99,6 +102,7 @@ def check(state: StoreState, level: CheckLevel, progress: Progress | None = None
         findings += _check_views(state)
         findings += _check_text(state)
         findings += _check_journal(state)
+        findings += _check_models(state)
         findings += _check_vector_values(state, steps)
         findings += _check_members(state, steps)
     return findings
@@ -181,11 +185,10 @@ def check_entity(state: StoreState, key: Key) -> Finding | None:
     finding: Finding | None = None
     for _ in range(_MOST_ATTEMPTS):
         wanted = state.index.hash(key)
-        decided, _version = state.overlay.get(key)
-        if decided:
+        if state.is_decided(key):
             return None
         finding = _judge(state, key, wanted)
-        if finding is None or (state.index.hash(key) == wanted and not state.overlay.get(key)[0]):
+        if finding is None or (state.index.hash(key) == wanted and not state.is_decided(key)):
             break
     return finding
 
@@ -311,6 +314,22 @@ def _check_journal(state: StoreState) -> Iterator[Finding]:
         yield from headless_findings(contents)
         yield from unreadable_findings(contents)
         yield from foreign_findings(contents)
+
+
+def _check_models(state: StoreState) -> Iterator[Finding]:
+    """What a change of the model has left beside the entities: is it whole?"""
+    backend, superblock = state.backend, state.superblock
+    if superblock.staged is not None:
+        lost = superblock.staged.frames - read_staged(backend, superblock.store_id, superblock.staged.token).frames
+        # It may have been removed meanwhile, behind the end of the conversion.
+        if lost > 0 and state.superblock == superblock == load_superblock(backend):
+            yield Finding("staged_damaged", f"{lost} frames of staged versions are not intact", REEMBEDDING)
+    if superblock.previous is not None:
+        lost = (
+            superblock.previous.frames - read_previous(backend, superblock.store_id, superblock.previous.token).frames
+        )
+        if lost > 0 and state.superblock == superblock == load_superblock(backend):
+            yield Finding("way_back_damaged", f"{lost} frames of the embeddings before are not intact", REEMBEDDING)
 
 
 def _check_vector_values(state: StoreState, steps: _Steps) -> Iterator[Finding]:

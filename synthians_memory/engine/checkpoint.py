@@ -150,6 +150,7 @@ class Checkpointer:
             for record in map(decode_record, entry.records):
                 if record.key in self._rewrite and record.key not in self._state.overlay.stuck:
                     latest[record.key] = record.data
+        latest |= self._staged_again(self._rewrite - latest.keys())
         for key, data in latest.items():
             if data is None:
                 self._state.files.remove_again(*key)
@@ -157,3 +158,12 @@ class Checkpointer:
                 self._state.files.write(*key, data)
         self._keys |= self._rewrite
         self._rewrite = set()
+
+    def _staged_again(self, keys: set[Key]) -> dict[Key, bytes | None]:
+        """The bytes of those of the entities whose files were written by a conversion."""
+        found: dict[Key, bytes | None] = {}
+        for key in keys:
+            version = None if self._state.is_decided(key) else self._state.staged_version(key)
+            if version is not None:
+                found[key] = version.data
+        return found

@@ -22,12 +22,14 @@ from synthians_memory.engine.overlay import Layer
 from synthians_memory.engine.records import NO_HASH, Key, Record, encode_record, record_size
 from synthians_memory.engine.rows import NEVER, UNKNOWN, expires_of, expiry_of, hash_of, updated_of
 from synthians_memory.engine.state import Cached, StoreState
+from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Change, describe
 from synthians_memory.errors import (
     BatchTooLargeError,
     ConflictError,
     DimensionError,
     DiskError,
+    EmbedderMismatchError,
     InvalidValueError,
     OverloadedError,
     ReadOnlyError,
@@ -83,6 +85,7 @@ class Batch:
     Attributes:
         operations: in order; a later one of the same entity sees the earlier.
         outcomes: for each operation the stored version, or for a delete whether it was there.
+        made_for: the vector index that its vectors were made for; None: whichever the store has.
         error: why the batch was refused; nothing of it is stored then.
         size: bytes of its journal payload, within a few per record.
         deletes_only: whether it can only free space.
@@ -91,6 +94,7 @@ class Batch:
     operations: Sequence[Operation]
     outcomes: list[Version | bool] = field(default_factory=list)
     error: SynthiansMemoryError | None = None
+    made_for: VectorView | None = None
     size: int = field(init=False)
     deletes_only: bool = field(init=False)
 
@@ -237,10 +241,22 @@ class Committer:
             vector = operation.draft.entity.vector if operation.draft else None
             if vector is not None:
                 dimension = dimension or len(vector)
+                self._require_model(batch, operation)
                 require_vector(vector, dimension, superblock.metric, operation.entity_id)
         if dimension is not None and superblock.embedding_dimension is None:
             # Durable before the first vector is acknowledged.
             self._state.change_superblock(embedding_dimension=dimension)
+
+    def _require_model(self, batch: Batch, operation: Operation) -> None:
+        """Refuse a vector that is known to be of the model before: EmbedderMismatchError."""
+        draft, state = operation.draft, self._state
+        late = batch.made_for is not None and batch.made_for is not state.vectors
+        if late or (draft is not None and state.is_superseded(operation.key, draft.embedding_hash)):
+            raise EmbedderMismatchError(
+                f"the vector of {operation.entity_id!r} is of the model before; the store was changed to "
+                f"{state.superblock.embedder!r}",
+                hint="Load the entity again, or embed its text with the present embedder, and save that.",
+            )
 
     def _stamp(self, batch: Batch, ahead: dict[Key, _Stored | None]) -> _Prepared:
         """Check expectations and stamp versions; `ahead` is what earlier batches of the group leave."""

@@ -14,6 +14,7 @@ from synthians_memory.codec import decode_sealed, version_of
 from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.rows import UNKNOWN, expiry_of
 from synthians_memory.engine.state import StoreState
+from synthians_memory.engine.vectors import VectorView
 from synthians_memory.errors import DiskError
 from synthians_memory.layout import Kind, entity_path
 from synthians_memory.models import Entity, Vector
@@ -44,31 +45,45 @@ def live_ids(state: StoreState, kind: Kind) -> list[str]:
 
 
 def nearest_live(
-    state: StoreState, query: Vector, k: int, kind: Kind, allowed: Sequence[str] | None
+    state: StoreState,
+    query: Vector,
+    k: int,
+    kind: Kind,
+    allowed: Sequence[str] | None,
+    vectors: VectorView | None = None,
 ) -> list[tuple[str, float]]:
-    """As `VectorView.search`, of what has not expired: `k` come back wherever so many are there."""
+    """As `VectorView.search`, of what has not expired: `k` come back wherever so many are there.
+
+    `vectors` are those that the query was made for; default the present ones.
+    """
+    vectors = vectors or state.vectors
     expired = expired_now(state) if kind == "memory" else frozenset()
     if not expired:
-        return state.vectors.search(query, k, kind, allowed)
+        return vectors.search(query, k, kind, allowed)
     if allowed is None and len(expired) <= _FEW:
-        hits = state.vectors.search(query, k + len(expired), kind)
+        hits = vectors.search(query, k + len(expired), kind)
         found = [hit for hit in hits if hit[0] not in expired][:k]
-        if len(found) == k or len(hits) == state.vectors.count(kind):
+        if len(found) == k or len(hits) == vectors.count(kind):
             return found
         # An approximate search may come back with less than it was asked for.
-    ids = state.vectors.hashes(kind) if allowed is None else allowed
-    return state.vectors.search(query, k, kind, [entity_id for entity_id in ids if entity_id not in expired])
+    ids = vectors.hashes(kind) if allowed is None else allowed
+    return vectors.search(query, k, kind, [entity_id for entity_id in ids if entity_id not in expired])
 
 
 def nearest_live_many(
-    state: StoreState, queries: Sequence[Vector], k: int, kind: Kind, allowed: Sequence[str] | None
+    state: StoreState,
+    queries: Sequence[Vector],
+    k: int,
+    kind: Kind,
+    allowed: Sequence[str] | None,
+    vectors: VectorView,
 ) -> list[list[tuple[str, float]]]:
     """As `nearest_live`, for each of the queries."""
     expired = expired_now(state) if kind == "memory" else frozenset()
     if expired:
-        ids = state.vectors.hashes(kind) if allowed is None else allowed
+        ids = vectors.hashes(kind) if allowed is None else allowed
         allowed = [entity_id for entity_id in ids if entity_id not in expired]
-    return state.vectors.search_many(queries, k, kind, allowed)
+    return vectors.search_many(queries, k, kind, allowed)
 
 
 # Learning of it

@@ -12,6 +12,7 @@ from synthians_memory.engine.commit import require_vector
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.state import StoreState
 from synthians_memory.errors import InvalidValueError
+from synthians_memory.hashing import embedding_hash
 
 __all__ = ["inspect_for"]
 
@@ -31,4 +32,7 @@ def inspect_for(state: StoreState, key: Key, data: bytes) -> Inspection:
         require_vector(vector, dimension, state.superblock.metric, key[1])
     except InvalidValueError as error:
         return replace(found, state="damaged", entity=None, reason=error.message)
+    if state.is_superseded(key, embedding_hash(vector)):
+        reason = "its vector is of the model that the store was changed from"
+        return replace(found, state="damaged", entity=None, reason=reason)
     return found

@@ -67,7 +67,11 @@ class Chunk:
 
 
 class ChunkImporter:
-    """Makes batches of lines for one store; synchronous, and used by one thread at a time."""
+    """Makes batches of lines for one store; synchronous, and used by one thread at a time.
+
+    Attributes:
+        vectors: the vector index that the vectors of the present chunk are made for.
+    """
 
     def __init__(self, store: Store, options: ImportOptions) -> None:
         self._store = store
@@ -75,10 +79,13 @@ class ChunkImporter:
         self._dimension: int | None = None
         # Embedded texts of the chunk, which may have to be prepared twice.
         self._rows: dict[str, Vector] = {}
+        # What the vectors of the chunk are made for: the model may be changed before they are stored.
+        self.vectors = store.state.vectors
 
     def begin(self) -> None:
         """Another chunk follows."""
         self._rows = {}
+        self.vectors = self._store.state.vectors
 
     def prepare_and_commit(self, lines: Sequence[tuple[int, bytes]]) -> Chunk:
         """Store a chunk; in the writer's thread, where nobody saves in between. Raises as `commit`."""
@@ -95,7 +102,7 @@ class ChunkImporter:
         """
         if not chunk.operations:
             return
-        batch = Batch(chunk.operations)
+        batch = Batch(chunk.operations, made_for=self.vectors)
         self._store.commit([batch])
         if batch.error is not None:
             raise batch.error
@@ -176,6 +183,8 @@ class ChunkImporter:
 
     def _embedded(self, entities: list[Entity]) -> list[Entity]:
         embedder = self._options.embedder
+        if embedder is not None and self.vectors.made_with is not None:
+            embedder = self.vectors.made_with.embedder
         bare = [i for i, e in enumerate(entities) if isinstance(e, MemoryEntry) and e.embedding is None and e.content]
         if embedder is None or not bare:
             return entities

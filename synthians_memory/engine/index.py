@@ -160,6 +160,14 @@ class MemoryIndex:
         self.rows[key[0]][key[1]] = packed
         self._dirty[key] = None
 
+    def replace_rows(self, rows: Rows) -> None:
+        """Take `rows` in the place of all rows, in one step for each kind; the next persist writes a snapshot."""
+        with self._guard:
+            for kind, replaced in rows.items():
+                self.rows[kind] = replaced
+        self._dirty.update(dict.fromkeys((kind, entity_id) for kind in rows for entity_id in rows[kind]))
+        self._has_snapshot = False
+
     @property
     def dirty_count(self) -> int:
         """Entities changed since the last freeze."""

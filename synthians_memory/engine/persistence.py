@@ -20,10 +20,19 @@ from synthians_memory.engine.embedding_call import require_embedder
 from synthians_memory.engine.expiry import live_ids
 from synthians_memory.engine.fusion import Fusion
 from synthians_memory.engine.iteration import iterate, load_many
+from synthians_memory.engine.medium import local_medium
 from synthians_memory.engine.ownership import Ownership
 from synthians_memory.engine.purge import Eraser
 from synthians_memory.engine.records import Key
-from synthians_memory.engine.searching import checked_recall, entry_to_remember, recall, require_positive, search
+from synthians_memory.engine.repair import Planner
+from synthians_memory.engine.searching import (
+    checked_recall,
+    entry_to_remember,
+    recall,
+    remember,
+    require_positive,
+    search,
+)
 from synthians_memory.engine.session import Session, release_opened
 from synthians_memory.engine.statistics import statistics
 from synthians_memory.engine.store import Store
@@ -39,7 +48,6 @@ from synthians_memory.engine.transfer import Importer, ImportOptions
 from synthians_memory.errors import (
     InvalidValueError,
     StoreClosedError,
-    StoreFormatError,
     SynthiansMemoryError,
     UsageError,
 )
@@ -47,8 +55,6 @@ from synthians_memory.layout import Kind, validate_id
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector
 from synthians_memory.reports import Finding, ImportReport, RecallHit, RecallMode, RepairReport, SearchHit
 from synthians_memory.storage.backend import Backend
-from synthians_memory.storage.filesystem import network_filesystem
-from synthians_memory.storage.local import LocalBackend
 from synthians_memory.times import Clock, SystemClock
 
 __all__ = ["ABSENT", "Persistence"]
@@ -66,7 +72,7 @@ class Persistence:
 
     Writes raise `InvalidValueError` or `InvalidTypeError` for what cannot be stored, `ConflictError`
     where `expected_updated_at` is not what is stored (`ABSENT`: nothing may be), `ReadOnlyError`,
-    `OverloadedError`, and `JournalFailedError`. Whatever they raise, nothing of the write is
+    `OverloadedError`, `JournalFailedError`, and after a change of the model `EmbedderMismatchError`. Whatever they raise, nothing of the write is
     acknowledged; a cancelled write has an unknown but whole outcome.
     """
 
@@ -109,7 +115,7 @@ class Persistence:
         self._read_only = read_only
         self._embedder = embedder
         self._clock = clock or SystemClock()
-        self._make_backend = backend or self._local_backend
+        self._make_backend = backend or (lambda: local_medium(self.config, create=not read_only))
         self._session: Session | None = None
         # Opening and closing, by several tasks, one after the other.
         self._turn = asyncio.Lock()
@@ -152,17 +158,6 @@ class Persistence:
             metric_given=self._metric_given,
             erasers=self._erasers,
         )
-
-    def _local_backend(self) -> Backend:
-        path = self.config.storage_path
-        kind = network_filesystem(path)
-        if kind is not None and not self.config.allow_network_filesystem:
-            raise StoreFormatError(
-                f"{path} lies on a network file system ({kind}), where locks and syncs may not hold",
-                path=path,
-                hint="Use a local disk, or set allow_network_filesystem=True.",
-            )
-        return LocalBackend(path, create=not self._read_only)
 
     async def close(self) -> None:
         """Finish what was submitted, checkpoint, and release the store. Idempotent.
@@ -409,8 +404,8 @@ class Persistence:
             importance: its quickrecal_score, 0 to 1; None: the usual one.
             metadata: as in MemoryEntry.
         """
-        entry = await entry_to_remember(self._opened(), self._embedder, text, tags, importance, metadata)
-        return await self.save_memory(entry)
+        entry = entry_to_remember(text, tags, importance, metadata)
+        return await remember(self._opened(), self._embedder, entry)
 
     # Care
 
@@ -439,7 +434,8 @@ class Persistence:
         """
         session = self._opened()
         if dry_run:
-            return await session.in_thread(lambda: session.store.dry_repair(progress))
+            store = session.store
+            return await session.in_thread(lambda: Planner(store.state).dry_run(store.check("full", progress)))
         return await session.in_writer(lambda: session.store.repair(progress))
 
     async def adopt(self, entity_id: str, *, kind: Kind = "memory") -> Entity:

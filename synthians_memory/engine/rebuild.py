@@ -108,7 +108,7 @@ def vector_change(state: StoreState, key: Key) -> Change | None:
 
     None where its file is damaged or another version, which check reports by itself.
     """
-    decided, version = state.overlay.get(key)
+    decided, version = state.decided(key)
     wanted = state.index.hash(key)
     if wanted is None:
         return Change(key, None)

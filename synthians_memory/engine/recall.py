@@ -24,6 +24,7 @@ from synthians_memory.engine.state import UNSERVABLE
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.text_index import TextIndex
 from synthians_memory.engine.text_query import terms_of
+from synthians_memory.engine.vectors import VectorView
 from synthians_memory.models import MemoryEntry, Vector
 from synthians_memory.reports import RecallHit, RecallMode, RecallParts
 
@@ -46,6 +47,7 @@ class RecallQuery:
 
     Attributes:
         vector: of the text; None where that has none, or it is not to be compared.
+        vectors: those that it was made for; None: the present ones.
     """
 
     text: str
@@ -60,6 +62,7 @@ class RecallQuery:
     recency: float
     half_life: float
     importance: float
+    vectors: VectorView | None = None
 
 
 @dataclass(slots=True)
@@ -164,7 +167,8 @@ def _expression(terms: dict[str, int], total: int, *, few: bool, least: int) -> 
 
 def nearest(store: Store, query: RecallQuery, vector: Vector, allowed: list[str] | None) -> list[tuple[str, float]]:
     """The memories nearest to `vector`, enough to be weighed; raises DimensionError, InvalidValueError."""
-    return nearest_live(store.state, vector, max(_VECTOR_POOL, 2 * query.k), "memory", allowed)
+    most = max(_VECTOR_POOL, 2 * query.k)
+    return nearest_live(store.state, vector, most, "memory", allowed, query.vectors)
 
 
 # Together
@@ -185,19 +189,19 @@ def ranked(
     deadline.check()
     pool.now = store.state.clock.micros()
     if query.vector is not None:
-        _add_vectors(store, query.vector, near, pool)
+        _add_vectors(query.vectors or store.state.vectors, query.vector, near, pool)
     scores = _final_scores(store, query, pool)
     ordered = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
     return list(_loaded(store, query, deadline, pool, ordered))
 
 
-def _add_vectors(store: Store, vector: Vector, near: list[tuple[str, float]], pool: Pool) -> None:
+def _add_vectors(vectors: VectorView, vector: Vector, near: list[tuple[str, float]], pool: Pool) -> None:
     """The nearest, and the exact similarity of whatever the words found."""
     pool.vectors = dict(near)
     pool.floor = near[-1][1] if near else 0.0
     others = [i for i in pool.texts.keys() | pool.near.keys() if i not in pool.vectors]
     if others:
-        pool.vectors.update(store.state.vectors.search(vector, len(others), "memory", others))
+        pool.vectors.update(vectors.search(vector, len(others), "memory", others))
 
 
 # Weighing

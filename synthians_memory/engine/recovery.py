@@ -15,7 +15,9 @@ from typing import Any, Final
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Committer
+from synthians_memory.engine.conversion import take_up_conversion
 from synthians_memory.engine.documents import read_file
+from synthians_memory.engine.emptiness import require_empty
 from synthians_memory.engine.entity_files import EntityFiles
 from synthians_memory.engine.expiry import judge_expiry
 from synthians_memory.engine.index import MemoryIndex
@@ -46,9 +48,7 @@ from synthians_memory.layout import (
     INDEX_LOG,
     INITIAL_FOLDERS,
     JOURNAL,
-    LOCK_FILE,
     MAPPING,
-    PART_FOLDERS,
     REPAIR_PLAN,
     SUPERBLOCK,
     VECTORS,
@@ -115,6 +115,7 @@ def open_for_writing(
         state.vectors.forget_files()
     committer = Committer(state)
     missing = [] if index_trusted else rebuild_index(state)
+    changed_model = _take_up_model(state, rebuilt=not index_trusted)
     state.notes.extend(loss_findings(state, contents))
     tails = gather(contents.entries)
     _note_missing(state, [key for key in missing if key not in tails])
@@ -128,9 +129,10 @@ def open_for_writing(
     state.journal = _journal(state, contents)
     backups = IndexBackups(backend, clock, config.index_backup_count, config.backup_interval)
     checkpointer = Checkpointer(state, committer, backups)
-    _catch_up(state, contents)
+    _catch_up(state, contents, changed_model=changed_model)
     judge_expiry(state)
-    _settle(state, contents, checkpointer, clean=index_trusted and vectors_trusted)
+    clean = index_trusted and vectors_trusted and not changed_model
+    _settle(state, contents, checkpointer, clean=clean)
     return OpenedStore(state, committer, checkpointer)
 
 
@@ -141,6 +143,16 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
         NotAStoreError: there is no store.
         UnsupportedFormatError, DiskError: as `open_for_writing`.
     """
+    opened = _open_for_reading(backend, config, clock)
+    for _ in range(_MOST_ATTEMPTS):
+        if _superblock(backend, [], None) == opened.state.superblock:
+            break
+        # The writer changed what the store is meanwhile: index and vectors may be of before or after that.
+        opened = _open_for_reading(backend, config, clock)
+    return opened
+
+
+def _open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> OpenedStore:
     notes: list[Finding] = []
     superblock = _superblock(backend, notes, None)
     if superblock is None:
@@ -151,13 +163,23 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
     state.read_only_reason = "it was opened with read_only=True"
     state.notes.extend(notes)
     contents = _read_beside_writer(state)
+    changed_model = _take_up_model(state, rebuilt=any(note.code == "index_damaged" for note in state.notes))
     _load_vectors(state, contents)
     tails = gather(contents.entries)
     state.overlay.publish({key: tail.version for key, tail in tails.items()})
     show(state, tails)
-    _note_vectors(state, contents, reconcile_vectors(state))
+    wrong = reconcile_vectors(state)
+    _note_vectors(state, contents, [] if changed_model else wrong)
     judge_expiry(state)
     return OpenedStore(state, None, None)
+
+
+def _take_up_model(state: StoreState, *, rebuilt: bool) -> bool:
+    """Bring in the versions that a change of the model has staged; whether they were not in the memory index yet."""
+    taken_up = take_up_conversion(state.backend, state.superblock, state.index, rebuilt=rebuilt)
+    state.conversion, changed, findings = taken_up
+    state.notes.extend(findings)
+    return changed > 0
 
 
 def _read_beside_writer(state: StoreState) -> JournalContents:
@@ -229,7 +251,7 @@ def _superblock(backend: Backend, notes: list[Finding], quarantine: Quarantine |
                 quarantine.move(SUPERBLOCK, problem)
             store_superblock(backend, rebuilt)
         return rebuilt
-    _require_empty(backend, problem)
+    require_empty(backend, problem)
     return None
 
 
@@ -243,28 +265,6 @@ def _superblock_from_copies(backend: Backend) -> Superblock | None:
 def _superblock_from_index(backend: Backend) -> Superblock | None:
     facts = MemoryIndex.read_facts(backend)
     return Superblock.from_facts(facts) if facts else None
-
-
-def _require_empty(backend: Backend, problem: str) -> None:
-    folders = {path.split("/")[0] for path in INITIAL_FOLDERS}
-    for name, stat in backend.scan(""):
-        known = name == LOCK_FILE or is_scratch(name)
-        if stat.kind == "folder" and name in PART_FOLDERS:
-            known = True
-        elif stat.kind == "folder" and name in folders:
-            known = not any(_occupied(backend, path) for path in INITIAL_FOLDERS if path.split("/")[0] == name)
-        if not known:
-            raise NotAStoreError(
-                f"{backend.location} is not empty and holds no store ({problem}; {name} is there)",
-                path=name,
-                hint="Give the path of a store or of an empty directory; nothing was changed. "
-                f"`migrate` gives a store of before {SUPERBLOCK} one.",
-            )
-
-
-def _occupied(backend: Backend, folder: str) -> bool:
-    below = {path for path in INITIAL_FOLDERS if path.startswith(f"{folder}/")}
-    return any(not is_scratch(name) and f"{folder}/{name}" not in below for name, _ in backend.scan(folder))
 
 
 def _initialise(backend: Backend, config: StoreConfig, clock: Clock, new_id: Callable[[], str]) -> Superblock:
@@ -404,6 +404,12 @@ def _note_index(state: StoreState, contents: JournalContents, problem: str) -> N
 def _load_vectors(state: StoreState, contents: JournalContents) -> bool:
     """Whether the vector index on disk can be trusted; where not, it is reconciled by id and hash."""
     problem = state.vectors.load()
+    staged = state.superblock.staged
+    if staged is not None:
+        state.vectors.raise_ids(staged.next_vector_id)
+        if state.vectors.outlived:
+            # The files are of the model before: they are not at fault.
+            return False
     reaches = _reaches(state.vectors.position, state.superblock.epoch, contents)
     if not problem and not reaches and contents.highest_sequence and state.vectors.position != NOWHERE:
         problem = f"{MAPPING} does not reach what was checkpointed, or is ahead of the journal"
@@ -421,12 +427,12 @@ def _reaches(position: Position, epoch: str, contents: JournalContents) -> bool:
     return contents.newest is not None and position.epoch == epoch and within
 
 
-def _catch_up(state: StoreState, contents: JournalContents) -> None:
+def _catch_up(state: StoreState, contents: JournalContents, *, changed_model: bool) -> None:
     wrong = reconcile_vectors(state)
     if wrong:
         # No sequence stands for what was mended, so it cannot be a group of the log.
         state.vectors.forget_files()
-    _note_vectors(state, contents, wrong)
+    _note_vectors(state, contents, [] if changed_model else wrong)
     if state.superblock.embedding_dimension is None and state.vectors.dimension is not None:
         state.change_superblock(embedding_dimension=state.vectors.dimension)
 

@@ -130,8 +130,10 @@ class Planner:
 
     def acknowledged(self, key: Key) -> Version | None:
         """The acknowledged version, where it is still to be had without its file."""
-        decided, version = self._state.overlay.get(key)
-        if decided:
+        decided, version = self._state.decided(key)
+        if not decided:
+            version = self._state.staged_version(key)
+        if decided or version is not None:
             return version
         wanted = self._state.index.row(key)
         if wanted is None:

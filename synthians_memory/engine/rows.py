@@ -45,6 +45,7 @@ __all__ = [
     "updated_of",
     "with_expiry",
     "with_stat",
+    "with_version",
 ]
 
 # created_at, updated_at (microseconds), score, content hash, embedding hash, size, mtime_ns, member count, expires_at
@@ -169,6 +170,14 @@ def stat_of(packed: bytes) -> tuple[int, int]:
 def with_stat(packed: bytes, size: int, mtime_ns: int) -> bytes:
     """The packed row with another stat."""
     return packed[:_STAT_AT] + _STAT.pack(size, mtime_ns) + packed[_STAT_AT + _STAT.size :]
+
+
+def with_version(packed: bytes, updated_micros: int, content_hash: bytes, embedding_hash: bytes | None) -> bytes:
+    """The packed row of another version of the same entity, whose file was not seen yet."""
+    stamped = (
+        packed[:_UPDATED_AT] + updated_micros.to_bytes(8, "little", signed=True) + packed[_UPDATED_AT + 8 : _HASH_AT]
+    )
+    return with_stat(stamped + content_hash + (embedding_hash or NO_VECTOR) + packed[_STAT_AT:], 0, 0)
 
 
 def pack_change(change: Change) -> bytes:

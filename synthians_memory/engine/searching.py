@@ -9,9 +9,10 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 from synthians_memory.embedder import Embedder
+from synthians_memory.engine.commit import Expected
 from synthians_memory.engine.deadline import Deadline
 from synthians_memory.engine.embedding_call import embed_query, embed_texts
 from synthians_memory.engine.filters import Tree, parse_where
@@ -19,7 +20,15 @@ from synthians_memory.engine.fusion import Fusion
 from synthians_memory.engine.recall import RecallQuery, found_by_words, nearest, ranked
 from synthians_memory.engine.session import Session
 from synthians_memory.engine.text_query import typed_text
-from synthians_memory.errors import InvalidTypeError, InvalidValueError, SearchTimeoutError, UsageError
+from synthians_memory.engine.transaction import save_operation, stored_outcome
+from synthians_memory.engine.vectors import VectorView
+from synthians_memory.errors import (
+    EmbedderMismatchError,
+    InvalidTypeError,
+    InvalidValueError,
+    SearchTimeoutError,
+    UsageError,
+)
 from synthians_memory.json_values import checked_text
 from synthians_memory.layout import Kind
 from synthians_memory.models import MemoryEntry, Vector, as_vector
@@ -32,15 +41,16 @@ __all__ = [
     "checked_recall",
     "entry_to_remember",
     "recall",
+    "remember",
     "require_positive",
     "search",
+    "search_batch",
 ]
 
 # What a person or an agent says in one go; longer texts are saved as entries, and imported.
 MOST_TEXT_CHARACTERS: Final = 100_000
 MOST_TAGS: Final = 50
 MOST_QUERY_CHARACTERS: Final = 1_000
-__all__ = ["checked_recall", "entry_to_remember", "recall", "require_positive", "search", "search_batch"]
 
 
 def require_positive(name: str, value: object) -> None:
@@ -59,12 +69,21 @@ async def search(
 ) -> list[SearchHit]:
     """As `Persistence.search`; without a thread where it takes no time."""
     tree = _checked_search(k, where, kind)
-    if not isinstance(query, str):
-        vector = as_vector(query, "query")
-    else:
-        [vector] = await _embedded_queries(session, embedder, [query])
-    found = session.store.search_at_hand(vector, k, kind) if tree is None else None
-    return await session.in_thread(lambda: session.store.search(vector, k, kind, tree)) if found is None else found
+    vectors, present = _model(session, embedder)
+    [vector] = (
+        [as_vector(query, "query")]
+        if not isinstance(query, str)
+        else await _embedded_queries(session, present, [query])
+    )
+    store = session.store
+    found = store.search_at_hand(vector, k, kind, vectors) if tree is None else None
+    return await session.in_thread(lambda: store.search(vector, k, kind, tree, vectors)) if found is None else found
+
+
+def _model(session: Session, embedder: Embedder | None) -> tuple[VectorView, Embedder | None]:
+    """The vectors of the store, and who embeds for them; taken together, so that they fit when the model is changed."""
+    vectors = session.store.state.vectors
+    return vectors, embedder if vectors.made_with is None else vectors.made_with.embedder
 
 
 def _checked_search(k: int, where: Mapping[str, Any] | None, kind: Kind) -> Tree | None:
@@ -94,11 +113,12 @@ async def search_batch(
     if isinstance(queries, str | bytes):
         raise InvalidTypeError("queries are one text; search_batch takes many", hint="Write [query], or use search.")
     asked = list(queries)
-    vectors = [None if isinstance(query, str) else as_vector(query, "query") for query in asked]
+    vectors, present = _model(session, embedder)
+    given = [None if isinstance(query, str) else as_vector(query, "query") for query in asked]
     texts = [query for query in asked if isinstance(query, str)]
-    embedded = iter(await _embedded_queries(session, embedder, texts) if texts else [])
-    rows = [next(embedded) if vector is None else vector for vector in vectors]
-    return await session.in_thread(lambda: session.store.search_many(rows, k, kind, tree)) if rows else []
+    embedded = iter(await _embedded_queries(session, present, texts) if texts else [])
+    rows = [next(embedded) if vector is None else vector for vector in given]
+    return await session.in_thread(lambda: session.store.search_many(rows, k, kind, tree, vectors)) if rows else []
 
 
 def checked_recall(
@@ -125,7 +145,7 @@ def checked_recall(
     if not weights["half_life"]:
         raise InvalidValueError("half_life is 0; it must be above")
     tree = None if where is None else parse_where(where)
-    return RecallQuery(typed_text(text), k, mode, tree, min_score, fusion, None, **weights)
+    return RecallQuery(typed_text(text), k, mode, tree, min_score, fusion, None, vectors=None, **weights)
 
 
 def _require_number(name: str, value: object, least: float, most: float) -> None:
@@ -144,6 +164,7 @@ async def recall(
     session: Session, embedder: Embedder | None, query: RecallQuery, seconds: float | None
 ) -> list[RecallHit]:
     """As `Persistence.recall`; `seconds`: its timeout."""
+    vectors, embedder = _model(session, embedder)
     if query.mode == "vector" and embedder is None:
         raise UsageError("no embedder is set", hint='Pass embedder= when you open the store, or use mode="text".')
     if seconds is not None:
@@ -152,7 +173,7 @@ async def recall(
     timer = asyncio.timeout(seconds)
     try:
         async with timer:
-            return await _recalled(session, embedder, query, deadline)
+            return await _recalled(session, embedder, replace(query, vectors=vectors), deadline)
     except TimeoutError as error:
         if isinstance(error, SearchTimeoutError) or not timer.expired():
             raise
@@ -198,15 +219,10 @@ async def _embedded(session: Session, embedder: Embedder, text: str) -> Vector |
     return as_vector(row) if row.any() else None
 
 
-async def entry_to_remember(
-    session: Session,
-    embedder: Embedder | None,
-    text: object,
-    tags: Iterable[str],
-    importance: float | None,
-    metadata: Mapping[str, Any] | None,
+def entry_to_remember(
+    text: object, tags: Iterable[str], importance: float | None, metadata: Mapping[str, Any] | None
 ) -> MemoryEntry:
-    """The entry that `Persistence.remember` saves."""
+    """The entry that `Persistence.remember` saves, not embedded yet."""
     content = checked_text(text, "text")
     if not content.strip():
         raise InvalidValueError("the text is empty", hint="Remember some words.")
@@ -216,6 +232,21 @@ async def entry_to_remember(
         tags = tuple(tags)
         _require_most("tags", len(tags), MOST_TAGS, "tags", "Give fewer tags.")
     known: dict[str, Any] = {} if importance is None else {"quickrecal_score": importance}
-    entry = MemoryEntry(content=content, tags=tags, metadata=dict(metadata or {}), **known)  # type: ignore[arg-type]
-    vector = None if embedder is None else await _embedded(session, embedder, content)
-    return entry if vector is None else entry.replace(embedding=vector)
+    return MemoryEntry(content=content, tags=tags, metadata=dict(metadata or {}), **known)  # type: ignore[arg-type]
+
+
+async def remember(
+    session: Session, embedder: Embedder | None, entry: MemoryEntry, expected: Expected = None
+) -> MemoryEntry:
+    """Embed and save `entry`; returns it as stored. Raises as a save."""
+    while True:
+        vectors, present = _model(session, embedder)
+        vector = None if present is None else await _embedded(session, present, entry.content)
+        try:
+            operation = save_operation(entry.replace(embedding=vector), expected)
+            outcomes = await session.commit([operation], vectors)
+            return cast(MemoryEntry, stored_outcome(outcomes[0]))
+        except EmbedderMismatchError:
+            # The model was changed between the two.
+            if vectors is session.store.state.vectors:
+                raise

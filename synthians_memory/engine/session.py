@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
 
 from synthians_memory.codec import Version
@@ -17,8 +18,9 @@ from synthians_memory.engine.expiry import unexpired
 from synthians_memory.engine.ownership import Ownership
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.store import Store
+from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.writer import Writer
-from synthians_memory.errors import ReadOnlyError, StoreClosedError
+from synthians_memory.errors import ReadOnlyError, StoreClosedError, UsageError
 from synthians_memory.models import Entity
 
 __all__ = ["Session", "release_opened"]
@@ -46,6 +48,9 @@ class Session:
         self._turns: deque[asyncio.Future[None]] = deque()
         self._queued_bytes = 0
         self._bound = store.state.config.queue_bytes
+        # Set while nothing may be committed, and done when it may again.
+        self._held: asyncio.Future[None] | None = None
+        self._is_reembedding = False
         writable = store.state.journal is not None
         self._writer = Writer(store, self._deliver, ownership.alive) if writable else None
 
@@ -78,15 +83,21 @@ class Session:
 
     # Writing
 
-    async def commit(self, operations: Sequence[Operation]) -> Outcomes:
+    async def commit(self, operations: Sequence[Operation], made_for: VectorView | None = None) -> Outcomes:
         """Have one batch committed; its error is raised.
 
         A caller that is cancelled leaves the batch to its own, whole outcome.
+
+        Args:
+            operations: of the batch.
+            made_for: the vector index that its vectors were made for; default the present one.
         """
         if not operations:
             return []
-        batch = Batch(operations)
+        batch = Batch(operations, made_for=made_for or self.store.state.vectors)
         writer = self._require_writer()
+        while self._held is not None:
+            await asyncio.shield(self._held)
         if self._queued_bytes and self._queued_bytes + batch.size > self._bound:
             await self._turn(batch.size)
         waiter: asyncio.Future[None] = self._ownership.loop.create_future()
@@ -98,6 +109,28 @@ class Session:
         if batch.error is not None:
             raise batch.error
         return batch.outcomes
+
+    @contextmanager
+    def reembedding(self) -> Iterator[None]:
+        """Admit one change of the model at a time: UsageError for another."""
+        self._require_writer()
+        if self._is_reembedding:
+            raise UsageError("the model of this store is being changed already", hint="Wait for that.")
+        self._is_reembedding = True
+        try:
+            yield
+        finally:
+            self._is_reembedding = False
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Let batches wait until the block ends; one such block at a time."""
+        held = self._held = self._ownership.loop.create_future()
+        try:
+            yield
+        finally:
+            self._held = None
+            held.set_result(None)
 
     async def _turn(self, size: int) -> None:
         """Wait until the queue has room for `size` bytes."""

@@ -9,9 +9,10 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from synthians_memory.codec import content_hash_text, decode_sealed, inspect, version_of
+from synthians_memory.codec import Version, content_hash_text, decode_sealed, inspect, version_of
 from synthians_memory.codec import damaged_file as damaged_file_error
 from synthians_memory.config import StoreConfig
+from synthians_memory.engine.conversion import Conversion
 from synthians_memory.engine.entity_files import EntityFiles
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.overlay import Overlay
@@ -96,6 +97,9 @@ class StoreState:
         last_error: the latest failure that no caller was told of.
         opened_micros: when it was opened, microseconds since 1970.
         superblock_due: what the superblock on disk is being changed to, or was last.
+        conversion: the versions that stand before the entity files while these are converted to another model.
+        superseded: embedding hashes that the model before gave, since a change of the model in this process.
+        distrusted: files of a change of the model whose write or sync failed, and which could not be removed.
     """
 
     backend: Backend
@@ -117,6 +121,9 @@ class StoreState:
     last_error: str = ""
     opened_micros: int = 0
     superblock_due: Superblock | None = None
+    conversion: Conversion | None = None
+    superseded: dict[Key, bytes] = field(default_factory=dict)
+    distrusted: set[str] = field(default_factory=set)
 
     @property
     def most_dropped(self) -> float:
@@ -157,6 +164,33 @@ class StoreState:
         cached = self.cached(key)
         return self._load_from_file(key) if cached is None else cached[0]
 
+    def is_decided(self, key: Key) -> bool:
+        """Whether something stands before the file of an entity: the overlay, or a staged version. Never blocks."""
+        if self.overlay.get(key)[0]:
+            return True
+        return self.conversion is not None and self.conversion.stands_in(key, self.index.hash(key))
+
+    def decided(self, key: Key) -> tuple[bool, Version | None]:
+        """As `is_decided`, with the version that stands there; None for a deleted entity. Raises DiskError."""
+        found = self.overlay.get(key)
+        if found[0] or self.conversion is None:
+            return found
+        wanted = self.index.hash(key)
+        version = self.conversion.version(key, wanted) if self.conversion.stands_in(key, wanted) else None
+        return version is not None, version
+
+    def is_superseded(self, key: Key, embedding_hash: bytes | None) -> bool:
+        """Whether an embedding is the one that the entity had with the model before."""
+        return embedding_hash is not None and self.superseded.get(key) == embedding_hash
+
+    def staged_version(self, key: Key) -> Version | None:
+        """The acknowledged version where it is staged, whatever its file holds. Raises DiskError."""
+        return None if self.conversion is None else self.conversion.version(key, self.index.hash(key))
+
+    def staged_hashes(self, key: Key) -> frozenset[bytes]:
+        """Content hashes that the file of an entity may have because of a conversion."""
+        return frozenset() if self.conversion is None else self.conversion.hashes(key)
+
     def cached(self, key: Key) -> tuple[Entity | None] | None:
         """The answer of `load` where it needs no file; None where it does. Never blocks."""
         decided, version = self.overlay.get(key)
@@ -188,6 +222,7 @@ class StoreState:
     def _load_from_file(self, key: Key) -> Entity | None:
         path = entity_path(*key)
         data: bytes | None = None
+        seen: tuple[bytes | None, bytes | None] | None = None
         for _ in range(_MOST_ATTEMPTS):
             wanted = self.index.hash(key)
             data = self.backend.read(path)
@@ -197,10 +232,15 @@ class StoreState:
                 return entity.detached()
             # The writer may have been between index and file: what it published decides.
             decided, version = self.overlay.get(key)
+            if not decided:
+                version = self.staged_version(key)
+                decided = version is not None
             if decided:
                 return version.stored_entity() if version else None
-            if self.index.hash(key) == wanted:
+            # The file may have been written after it was read: it is at fault when it is read so again.
+            if self.index.hash(key) == wanted and seen == (wanted, data):
                 break
+            seen = wanted, data
         if self.index.hash(key) is None:
             return None
         raise self._unservable(key, data)

@@ -39,6 +39,7 @@ def statistics(store: Store) -> dict[str, Any]:
         "journal_segments": journal.segment_count if journal else 0,
         "waiting_files": state.overlay.waiting if journal else 0,
         "waiting_bytes": state.overlay.waiting_bytes if journal else 0,
+        "unconverted_files": len(state.conversion.pending) if state.conversion else 0,
         "pending_files": len(state.overlay.stuck),
         "pending_bytes": state.overlay.stuck_bytes,
         "read_only": state.read_only_reason or None,

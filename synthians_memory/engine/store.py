@@ -14,6 +14,7 @@ from synthians_memory.config import CheckLevel, StoreConfig
 from synthians_memory.engine.check import Progress, check, found_again
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
+from synthians_memory.engine.converter import Converter
 from synthians_memory.engine.deadline import Deadline
 from synthians_memory.engine.expiry import expired_now, nearest_live, nearest_live_many, unexpired
 from synthians_memory.engine.filter_sql import compile_filter
@@ -21,11 +22,12 @@ from synthians_memory.engine.filters import All, Tree, parse_where
 from synthians_memory.engine.purge import Eraser, Purger
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.recovery import OpenedStore, open_for_reading, open_for_writing
-from synthians_memory.engine.repair import Planner, Repairer
+from synthians_memory.engine.repair import Repairer
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import require_compatible
 from synthians_memory.engine.text_index import TextIndex
 from synthians_memory.engine.text_source import StateSource
+from synthians_memory.engine.vectors import VectorView
 from synthians_memory.errors import (
     ChangedOutsideError,
     DamagedError,
@@ -47,6 +49,7 @@ __all__ = ["Store"]
 T = TypeVar("T")
 
 _MOST_LOOKS: Final = 5
+_CONVERTED_AT_ONCE: Final = 256
 
 
 class Store:
@@ -66,6 +69,7 @@ class Store:
         self.opening_report = RepairReport()
         self._committer = opened.committer
         self._checkpointer = opened.checkpointer
+        self._embedder_name: str | None = None
         self._lock = lock
         self._erasers = erasers
         self._refreshing = threading.Lock()
@@ -108,6 +112,7 @@ class Store:
             else:
                 lock = StoreLock.acquire(backend, clock_text=format_time(from_micros(clock.micros())))
                 store = cls(open_for_writing(backend, config, clock, new_id), lock, erasers)
+            store._embedder_name = embedder[0] if embedder else None
             store._accept(config, embedder, metric_given)
             if store.state.journal is not None:
                 store.state.text.begin(store.state.journal.last_sequence)
@@ -132,7 +137,7 @@ class Store:
         if held is not None and held != dimension:
             raise EmbedderMismatchError(
                 f"the store holds vectors of {held} numbers, the embedder {name!r} makes {dimension}",
-                hint="Open it with the embedder that made it, or put the memories into a new store.",
+                hint="Open it with the embedder that made it, change its model with `reembed`, or put the memories into a new store.",
             )
         fresh = state.vectors.count("memory") + state.vectors.count("assembly") == 0
         if state.superblock.embedder is None and fresh and state.journal is not None:
@@ -188,31 +193,36 @@ class Store:
         return self.state.load(key)
 
     def search(
-        self, query: Vector, k: int, kind: Kind, where: Mapping[str, Any] | Tree | None = None
+        self,
+        query: Vector,
+        k: int,
+        kind: Kind,
+        where: Mapping[str, Any] | Tree | None = None,
+        vectors: VectorView | None = None,
     ) -> list[SearchHit]:
         """The `k` nearest entities of `kind`, best first, of those that match `where`; equal scores by age of the vector.
 
-        Expired memories are not among them.
+        Expired memories are not among them. `vectors` are those that the query was made for; default the present ones.
 
         Raises:
             DimensionError, InvalidValueError, InvalidTypeError: the query or filter cannot be used.
         """
         tree = parse_where(where) if isinstance(where, Mapping) else where
-        hits = nearest_live(self.state, query, k, kind, self._allowed(kind, tree))
+        hits = nearest_live(self.state, query, k, kind, self._allowed(kind, tree), vectors)
         return [SearchHit(entity_id, score, kind) for entity_id, score in hits]
 
-    def search_at_hand(self, query: Vector, k: int, kind: Kind) -> list[SearchHit] | None:
+    def search_at_hand(self, query: Vector, k: int, kind: Kind, vectors: VectorView) -> list[SearchHit] | None:
         """As `search` among all, where that neither waits nor takes a millisecond; None where it would."""
         if kind == "memory" and expired_now(self.state):
             return None
-        hits = self.state.vectors.search_at_hand(query, k, kind)
+        hits = vectors.search_at_hand(query, k, kind)
         return None if hits is None else [SearchHit(entity_id, score, kind) for entity_id, score in hits]
 
     def search_many(
-        self, queries: Sequence[Vector], k: int, kind: Kind, tree: Tree | None = None
+        self, queries: Sequence[Vector], k: int, kind: Kind, tree: Tree | None, vectors: VectorView
     ) -> list[list[SearchHit]]:
         """As `search` for each of the queries; the filter is asked once."""
-        many = nearest_live_many(self.state, queries, k, kind, self._allowed(kind, tree))
+        many = nearest_live_many(self.state, queries, k, kind, self._allowed(kind, tree), vectors)
         return [[SearchHit(entity_id, score, kind) for entity_id, score in hits] for hits in many]
 
     def _allowed(self, kind: Kind, tree: Tree | None) -> list[str] | None:
@@ -250,14 +260,11 @@ class Store:
         of_entity = finding.kind is not None and finding.path == entity_path(finding.kind, finding.entity_id or "")
         return self.state.backend.stat(finding.path) if of_entity else None
 
-    def dry_repair(self, progress: Progress | None = None) -> RepairReport:
-        """What `repair` would do; changes nothing. Raises DiskError."""
-        return Planner(self.state).dry_run(self.check("full", progress))
-
     def refresh(self) -> None:
         """Move a read-only store on to what the writer has acknowledged; nothing for a writer.
 
         Raises:
+            EmbedderMismatchError: the writer changed the model, and this reader was opened for the one before.
             StoreFormatError, DiskError: as `open`.
         """
         if self.state.journal is None:
@@ -267,7 +274,9 @@ class Store:
     def _move_on(self, old: StoreState) -> None:
         lock = _reader_lock(old.backend)
         try:
-            self.state = open_for_reading(old.backend, old.config, old.clock).state
+            state = open_for_reading(old.backend, old.config, old.clock).state
+            require_compatible(state.superblock, state.config, False, self._embedder_name)
+            self.state = state
         except BaseException:
             if lock is not None:
                 lock.release()
@@ -305,6 +314,10 @@ class Store:
     def flush(self) -> None:
         """Make everything acknowledged durable, and write its files; raises JournalFailedError."""
         self.committer.force()
+
+    def convert(self, most: int) -> int:
+        """As `Converter.convert`."""
+        return Converter(self.state, *self._writable()).convert(most)
 
     def checkpoint(self) -> bool:
         """As `Checkpointer.run`; gives up cleanly where it fails."""
@@ -363,6 +376,8 @@ class Store:
             journal = self.state.journal
             if journal is not None and journal.failure is None:
                 self.checkpoint()
+                while self.convert(_CONVERTED_AT_ONCE):
+                    pass
                 journal.leave_header()
                 self.checkpointer.drop_segments()
                 journal.discard_scratch()

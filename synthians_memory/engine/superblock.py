@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import orjson
 
@@ -23,12 +23,63 @@ from synthians_memory.errors import (
 from synthians_memory.layout import FORMAT_VERSION, SUPERBLOCK
 from synthians_memory.storage.backend import Backend
 
-__all__ = ["MIGRATING_FEATURE", "Superblock", "load_superblock", "require_compatible", "store_superblock"]
+__all__ = [
+    "MIGRATING_FEATURE",
+    "REEMBEDDING_FEATURE",
+    "PreviousModel",
+    "StagedModel",
+    "Superblock",
+    "load_superblock",
+    "require_compatible",
+    "store_superblock",
+]
 
 # The mandatory feature of a store whose migration is under way: it is neither of the one version nor of the other.
 MIGRATING_FEATURE: Final = "migrating"
-_KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
+# Of a store some of whose entity files still hold the embeddings of the model before: the staged ones count.
+REEMBEDDING_FEATURE: Final = "reembedding"
+_KNOWN_FEATURES: Final[frozenset[str]] = frozenset((REEMBEDDING_FEATURE,))
+# Written only where they are set.
+_OPTIONAL: Final = frozenset(("staged", "previous"))
 _REQUIRED: Final = frozenset(("format_version", "store_id", "epoch", "embedding_dimension", "metric"))
+
+
+@dataclass(frozen=True, slots=True)
+class StagedModel:
+    """The staged versions that stand before the entity files until these are converted.
+
+    Attributes:
+        token: names the change of the model, and its files.
+        parts: how many files they are in.
+        frames: how many frames those hold, headers not counted.
+        next_vector_id: the first vector id that the model's vectors were given.
+        sequence: the last change before them; a memory index that reaches further holds them already.
+    """
+
+    token: str
+    parts: int
+    frames: int
+    next_vector_id: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousModel:
+    """The embeddings of the model before, which are kept as a way back.
+
+    Attributes:
+        token, parts, frames: as in `StagedModel`.
+        embedder, embedding_dimension: as they were in the superblock.
+    """
+
+    token: str
+    parts: int
+    frames: int
+    embedder: str | None
+    embedding_dimension: int | None
+
+
+_Described = TypeVar("_Described", StagedModel, PreviousModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +94,8 @@ class Superblock:
         embedder: name of the embedder whose vectors these are; None where callers bring their own.
         format_version: of the files.
         mandatory_features: names that a reader has to know.
+        staged: what stands before the entity files while they are converted to another model; None at other times.
+        previous: the way back to the model before; None where there is none.
     """
 
     store_id: str
@@ -52,10 +105,13 @@ class Superblock:
     embedder: str | None = None
     format_version: int = FORMAT_VERSION
     mandatory_features: tuple[str, ...] = field(default=())
+    staged: StagedModel | None = None
+    previous: PreviousModel | None = None
 
     def facts(self) -> dict[str, Any]:
         """All fields as JSON, for the places from which the superblock can be rebuilt."""
-        return {**asdict(self), "mandatory_features": list(self.mandatory_features)}
+        facts = {**asdict(self), "mandatory_features": list(self.mandatory_features)}
+        return {name: fact for name, fact in facts.items() if fact is not None or name not in _OPTIONAL}
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
@@ -84,6 +140,9 @@ class Superblock:
             embedding_dimension=facts["embedding_dimension"],
             metric=cast(Metric, facts["metric"]),
             embedder=facts.get("embedder"),
+            mandatory_features=tuple(facts.get("mandatory_features", ())),
+            staged=_described(StagedModel, facts.get("staged")),
+            previous=_described(PreviousModel, facts.get("previous")),
         )
 
 
@@ -91,6 +150,15 @@ def _is_outdated(version: object, unknown: set[str]) -> bool:
     if unknown:
         return unknown == {MIGRATING_FEATURE}
     return type(version) is int and 0 <= version < FORMAT_VERSION
+
+
+def _described(model: type[_Described], found: Any) -> _Described | None:
+    if found is None:
+        return None
+    try:
+        return model(**{name: found[name] for name in model.__dataclass_fields__})
+    except (KeyError, TypeError) as error:
+        raise DamagedViewError(f"{SUPERBLOCK} does not describe its models: {error}", path=SUPERBLOCK) from error
 
 
 def load_superblock(backend: Backend) -> Superblock | None:
@@ -139,5 +207,5 @@ def require_compatible(superblock: Superblock, config: StoreConfig, metric_given
         raise EmbedderMismatchError(
             f"the store was made with the embedder {superblock.embedder!r}, not {embedder!r}",
             path=SUPERBLOCK,
-            hint=f"Open it with the embedder {superblock.embedder!r}, or put the memories into a new store.",
+            hint=f"Open it with the embedder {superblock.embedder!r}, change its model with `reembed`, or put the memories into a new store.",
         )

@@ -46,7 +46,7 @@ class StateSource:
 
     def document(self, key: Key) -> Document | None:
         state = self._state
-        decided, version = state.overlay.get(key)
+        decided, version = state.decided(key)
         if decided:
             return None if version is None else self._document(version.entity, version.hash, version.updated_micros)
         cached = state.cache.get(key)

@@ -60,7 +60,7 @@ class Importer:
         self._chunks.begin()
         chunk = await self._prepared(lines)
         try:
-            await self._session.commit(chunk.operations)
+            await self._session.commit(chunk.operations, self._chunks.vectors)
         except ConflictError:
             # Somebody saved an entity of this chunk after it was found missing. In the writer's thread nobody can.
             chunk = await self._session.in_writer(lambda: self._chunks.prepare_and_commit(lines))

@@ -93,6 +93,7 @@ class VectorFiles(NamedTuple):
         next_counts: the FAISS file was not renamed to its final name yet.
         log: what has been added since; None where the file is missing, or where its header is not intact.
         log_bytes: length of the log; -1 where it is missing.
+        outlived: the files are of another dimension than the store.
     """
 
     problem: str = ""
@@ -101,6 +102,7 @@ class VectorFiles(NamedTuple):
     next_counts: bool = False
     log: VectorLog | None = None
     log_bytes: int = -1
+    outlived: bool = False
 
 
 def read_vector_files(backend: Backend, store_id: str, metric: Metric, dimension: int | None) -> VectorFiles:
@@ -121,7 +123,7 @@ def read_vector_files(backend: Backend, store_id: str, metric: Metric, dimension
     if mapping.metric != metric or mapping.store_id != store_id:
         return VectorFiles(f"{MAPPING} belongs to another store or metric")
     if dimension is not None and mapping.dimension != dimension:
-        return VectorFiles(f"{MAPPING} is of another dimension than the store")
+        return VectorFiles(f"{MAPPING} is of another dimension than the store", outlived=True)
     try:
         rows, next_counts = _read_rows(backend, mapping, metric)
     except DamagedViewError as error:

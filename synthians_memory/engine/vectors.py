@@ -17,6 +17,7 @@ import orjson
 
 from synthians_memory.codec import seal_pieces
 from synthians_memory.config import Metric
+from synthians_memory.embedder import Embedder
 from synthians_memory.engine.centroid_file import CentroidFile
 from synthians_memory.engine.documents import write_whole
 from synthians_memory.engine.exact import Matrix, RowIndex, prepare
@@ -40,7 +41,7 @@ from synthians_memory.layout import FAISS_FILE, FAISS_NEXT, FORMAT_VERSION, MAPP
 from synthians_memory.models import Vector
 from synthians_memory.storage.backend import Backend
 
-__all__ = ["VectorView"]
+__all__ = ["MadeWith", "VectorView"]
 
 _KINDS: Final[tuple[Kind, ...]] = ("memory", "assembly")
 _LOG_SHARE: Final = 0.5
@@ -52,6 +53,17 @@ _DEAD_SHARE: Final = 0.2
 _ROWS_A_PIECE: Final = 4096
 # Smaller files are read sooner than a thread starts to pay.
 _WORTH_A_THREAD: Final = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class MadeWith:
+    """Who embeds queries for a view since the model was changed.
+
+    Attributes:
+        embedder: None where callers bring the vectors.
+    """
+
+    embedder: Embedder | None
 
 
 @dataclass(slots=True)
@@ -84,8 +96,11 @@ class VectorView(VectorSearcher):
     ) -> None:
         self._centroids = CentroidFile(backend, store_id, metric)
         super().__init__(metric, dimension, approximation, self._centroids)
+        self._approximation = approximation
         self._backend = backend
         self._store_id = store_id
+        # None: the embedder that the store was opened with.
+        self.made_with: MadeWith | None = None
         self._log = ViewLog(backend, VECTORS_LOG)
         self._next_vector_id = 1
         self.position = Position("", 0)
@@ -97,6 +112,12 @@ class VectorView(VectorSearcher):
         self._has_snapshot = False
         self._next_counts = False
         self._reading: Future[VectorFiles] | None = None
+        # Whether the files that were loaded are of another dimension.
+        self.outlived = False
+
+    def like(self, dimension: int | None) -> VectorView:
+        """An empty view of the same store for vectors of another length."""
+        return VectorView(self._backend, self._store_id, self.metric, dimension, self._approximation)
 
     # Reading
 
@@ -124,6 +145,15 @@ class VectorView(VectorSearcher):
             return None if space is None or position is None else space.index.rows(position, position + 1)[0]
 
     # Following the journal
+
+    @property
+    def next_vector_id(self) -> int:
+        """Greater than every vector id given."""
+        return self._next_vector_id
+
+    def raise_ids(self, least: int) -> None:
+        """Give no vector id below `least` any more."""
+        self._next_vector_id = max(self._next_vector_id, least)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """As `View.apply`; one step for searches."""
@@ -355,6 +385,7 @@ class VectorView(VectorSearcher):
 
     def _take(self, files: VectorFiles) -> str:
         mapping = files.mapping
+        self.outlived = files.outlived
         if mapping is not None:
             self.dimension = mapping.dimension
         if files.problem:

@@ -29,6 +29,8 @@ _OWNER_INTERVAL: Final = 0.5
 _PAUSE: Final = 0.002
 _FILES_AT_ONCE: Final = 4
 _FILES_BETWEEN: Final = 32
+# So many times as many files are converted before deadlines are looked at again.
+_CONVERSIONS: Final = 16
 
 Deliver = Callable[[list[Batch]], None]
 
@@ -146,7 +148,7 @@ class Writer:
 
     def _timeout(self) -> float:
         deadlines = [at for at in (self._checkpoint_at, self._force_at) if at is not None]
-        if self._store.committer.ready:
+        if self._store.committer.ready or self._converts():
             deadlines.append(self._now() + _PAUSE)
         if not deadlines:
             return _OWNER_INTERVAL
@@ -201,7 +203,20 @@ class Writer:
         self._keep_deadlines()
         while self._queue.empty() and self._store.committer.write_files(_FILES_AT_ONCE):
             pass
+        for _ in range(_CONVERSIONS):
+            if not self._queue.empty() or not self._converts():
+                break
+            self._guarded(self._convert)
         return self._owner_alive()
+
+    def _converts(self) -> bool:
+        """Whether entity files are to be converted now; not while a checkpoint is under way, which it may end with."""
+        state = self._store.state
+        waits = state.conversion is None or self._hardening is not None or self._now() < self._not_before
+        return not waits and not state.read_only_reason and not state.vanished
+
+    def _convert(self) -> None:
+        self._store.convert(_FILES_AT_ONCE)
 
     # Deadlines
 

@@ -9,14 +9,13 @@ empty again: the file has the blocks already, so that both work on the very disk
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from synthians_memory.codec import line_of, parse_line
-from synthians_memory.engine.commit import ABSENT
+from synthians_memory.engine.commit import ABSENT, Expected
 from synthians_memory.engine.documents import write_whole
-from synthians_memory.engine.persistence import Persistence
 from synthians_memory.errors import ConflictError, InvalidTypeError, InvalidValueError
 from synthians_memory.layout import FALLBACK
 from synthians_memory.maintenance.logs_folder import PATIENCE, locked_logs
@@ -123,7 +122,13 @@ class Fallback:
                 file.close()
 
 
-async def replay(store: Persistence, fallback: Fallback) -> ReplayReport:
+class Store(Protocol):
+    """What stores one memory, as `searching.remember` does."""
+
+    def __call__(self, entry: MemoryEntry, expected: Expected) -> Awaitable[MemoryEntry]: ...
+
+
+async def replay(fallback: Fallback, store: Store) -> ReplayReport:
     """Store what is parked in `fallback`, each memory once, however often this is interrupted and repeated.
 
     Raises:
@@ -170,10 +175,10 @@ def parked_memory(line: bytes) -> MemoryEntry | None:
     return entity if isinstance(entity, MemoryEntry) else None
 
 
-async def _store_new(store: Persistence, entry: MemoryEntry) -> bool:
+async def _store_new(store: Store, entry: MemoryEntry) -> bool:
     """Whether `entry` was stored; not, where its id is known. An id is drawn once, so it was stored already then."""
     try:
-        await store.save_memory(entry, expected_updated_at=ABSENT)
+        await store(entry, ABSENT)
     except ConflictError:
         return False
     return True

@@ -143,7 +143,9 @@ def _write_again(driven: DrivenStore) -> None:
     """Save, update and delete, each durably."""
     history = driven.history
     state = history.last
-    operations = [save(MemoryEntry(memory_id="written-after", content="after", embedding=as_vector([3, 1, 4, 1.5])))]
+    dimension = driven.store.state.superblock.embedding_dimension or 4
+    vector = as_vector([3, 1, 4, 1.5, 9, 2, 6][:dimension])
+    operations = [save(MemoryEntry(memory_id="written-after", content="after", embedding=vector))]
     if state:
         oldest, newest = min(state), max(state)
         operations.append(save(state[newest].entity.replace(metadata={"written": "after"}, updated_at=None)))

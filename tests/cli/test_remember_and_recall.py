@@ -227,8 +227,8 @@ def test_what_was_parked_is_stored_once(call: Called, store: Path) -> None:
     parked = '{"kind":"memory","memory_id":"parked","content":"the parked cello"}\n'
     (store / "logs").mkdir()
     (store / "logs" / "fallback.jsonl").write_text(parked + "\n" * 100)
-    assert call("replay").json == {"stored": ["parked"], "unreadable": []}
-    assert call("replay").json == {"stored": [], "unreadable": []}
+    assert call("replay").json == {"stored": ["parked"], "waiting": [], "unreadable": []}
+    assert call("replay").json == {"stored": [], "waiting": [], "unreadable": []}
     assert call("get", "parked").json["content"] == "the parked cello"
     (store / "logs" / "fallback.jsonl").write_text("torn\n")
     told = call("replay")

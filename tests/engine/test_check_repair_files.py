@@ -36,6 +36,7 @@ from damaged_stores import (
     without_hash,
 )
 
+from synthians_memory.engine.repair import Planner
 from synthians_memory.engine.store import Store
 from synthians_memory.errors import ChangedOutsideError, DamagedFileError, NotRegularFileError
 from synthians_memory.models import MemoryEntry
@@ -344,7 +345,7 @@ def test_open_mends_what_needs_nobody(root: Path, damage: Damage) -> None:
 def test_dry_run_changes_nothing(root: Path, damage: Damage) -> None:
     store = open_store(root, auto_repair=False)
     before = listing(root)
-    report = store.dry_repair()
+    report = Planner(store.state).dry_run(store.check("full"))
     assert report.dry_run
     assert len(report.actions) >= 1
     assert report.findings == report.remaining

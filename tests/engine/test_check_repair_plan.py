@@ -34,7 +34,7 @@ from damaged_stores import (
 )
 
 from synthians_memory.codec import seal
-from synthians_memory.engine.repair import Step
+from synthians_memory.engine.repair import Planner, Step
 from synthians_memory.engine.store import Store
 from synthians_memory.errors import DiskError, SynthiansMemoryError
 from synthians_memory.reports import FINDING_CODES, Finding, RepairReport
@@ -317,7 +317,7 @@ def test_every_code_has_a_severity_a_meaning_and_an_action() -> None:
 def test_a_report_is_json(root: Path) -> None:
     damage(root)
     with opened(root, auto_repair=False) as store:
-        dry = store.dry_repair()
+        dry = Planner(store.state).dry_run(store.check("full"))
         done = store.repair()
     assert dry.actions == done.actions
     for report in (dry, done):

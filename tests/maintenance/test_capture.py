@@ -151,7 +151,7 @@ async def test_what_is_too_long_is_refused_and_never_cut(tmp_path: Path) -> None
 
 async def test_what_cannot_be_stored_is_parked_and_logged(tmp_path: Path) -> None:
     class Refusing(MemoryPersistence):
-        async def save_memory(self, entry: MemoryEntry, **settings: object) -> MemoryEntry:
+        async def _remember(self, entry: MemoryEntry, *expected: Any) -> MemoryEntry:
             raise DiskError("no", errno=5)
 
     async with Refusing(tmp_path) as store:

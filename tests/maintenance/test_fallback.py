@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,10 +179,10 @@ class Refusing(MemoryPersistence):
 
     refusing: Exception | None = None
 
-    async def save_memory(self, entry: MemoryEntry, **settings: object) -> MemoryEntry:
+    async def _remember(self, entry: MemoryEntry, *expected: Any) -> MemoryEntry:
         if self.refusing is not None:
             raise self.refusing
-        return await super().save_memory(entry, **settings)  # type: ignore[arg-type]
+        return await super()._remember(entry, *expected)
 
 
 async def test_space_is_reserved_by_the_first_call(tmp_path: Path) -> None:
@@ -262,13 +263,13 @@ async def test_replay_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
         await store.save_memory(EARLIER)
         store.refusing = DiskFullError("no space left", errno=NO_SPACE)
         with pytest.raises(DiskFullError):
-            await replay(store, fallback)
+            await replay(fallback, store._remember)
         assert parked_in(tmp_path) == ["earlier", "later"]
         store.refusing = None
-        report = await replay(store, fallback)
+        report = await replay(fallback, store._remember)
         assert (report.stored, report.known, report.unreadable) == (("later",), ("earlier",), ())
         assert parked_in(tmp_path) == []
-        assert await replay(store, fallback) == type(report)()
+        assert await replay(fallback, store._remember) == type(report)()
 
 
 async def test_a_line_that_is_no_memory_stays(tmp_path: Path) -> None:
@@ -276,7 +277,7 @@ async def test_a_line_that_is_no_memory_stays(tmp_path: Path) -> None:
     async with MemoryPersistence(tmp_path) as store:
         fallback.park(EARLIER)
         (tmp_path / FALLBACK).write_bytes(b'{"content": "half\n' + (tmp_path / FALLBACK).read_bytes())
-        report = await replay(store, fallback)
+        report = await replay(fallback, store._remember)
         assert report.stored == ("earlier",)
         assert report.unreadable == ('{"content": "half',)
         assert fallback.lines() == [b'{"content": "half']

@@ -15,7 +15,7 @@ from synthians_memory.entrypoints.cli.output import Output, cleaned, tell, tell_
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
 from synthians_memory.layout import FALLBACK
-from synthians_memory.maintenance.fallback import Fallback, parked_memory, replay
+from synthians_memory.maintenance.fallback import Fallback, parked_memory
 from synthians_memory.storage.local import LocalBackend
 
 __all__ = ["EXAMPLES", "replay_parked"]
@@ -35,16 +35,25 @@ def replay_parked(context: typer.Context, as_json: JsonOption = False) -> int:
 async def _replay(place: Place, output: Output) -> int:
     place.require()
     fallback = Fallback(lambda: LocalBackend(place.path))
-    parked = [memory for line in fallback.lines() if (memory := parked_memory(line)) is not None]
-    # Opening stores them already, but does not fail where it cannot.
+    before = _parked(fallback)
+    # Opening for changes stores them.
     async with place.writing() as store:
-        report = await replay(store, fallback)
-    stored = [memory.memory_id for memory in parked]
+        waiting, unreadable = _parked(fallback), [line for line in fallback.lines() if parked_memory(line) is None]
+        reason = store.stats()["last_error"]
+    stored = [memory_id for memory_id in before if memory_id not in waiting]
+    told = [line[:80].decode(errors="replace") for line in unreadable]
     if output.json:
-        output.document({"stored": stored, "unreadable": list(report.unreadable)})
+        output.document({"stored": stored, "waiting": waiting, "unreadable": told})
     else:
         output.show(f"stored {len(stored)} parked memories", *(f"  {cleaned(memory_id)}" for memory_id in stored))
-    tell_first("unreadable", list(report.unreadable), f"see {FALLBACK}")
-    if report.unreadable:
+    tell_first("unreadable", told, f"see {FALLBACK}")
+    if told:
         tell("hint", f"These lines stay in {FALLBACK}; see what they say, then take them out by hand.")
-    return ExitCode.FINDINGS if report.unreadable else ExitCode.OK
+    if waiting:
+        tell("error", f"{len(waiting)} memories still cannot be stored, and stay parked: {reason}")
+        return ExitCode.DISK
+    return ExitCode.FINDINGS if told else ExitCode.OK
+
+
+def _parked(fallback: Fallback) -> list[str]:
+    return [memory.memory_id for line in fallback.lines() if (memory := parked_memory(line)) is not None]
