@@ -12,6 +12,7 @@ from typing import Final, Literal
 from synthians_memory.errors import InvalidIdError, InvalidTypeError
 
 __all__ = [
+    "ARCHIVE",
     "ASSEMBLIES",
     "BACKUPS",
     "ENTITY_FOLDERS",
@@ -25,10 +26,17 @@ __all__ = [
     "JOURNAL",
     "JOURNAL_RESERVE",
     "LOCK_FILE",
+    "MANIFESTS",
     "MAPPING",
     "MEMORIES",
     "QUARANTINE",
     "REPAIR_PLAN",
+    "RESTORE",
+    "RESTORE_PLAN",
+    "SHARDS",
+    "SNAPSHOTS",
+    "STORED_ENTITIES",
+    "STORED_FILES",
     "SUPERBLOCK",
     "TEXT",
     "TEXT_FILE",
@@ -37,12 +45,19 @@ __all__ = [
     "VECTORS",
     "VECTORS_LOG",
     "Kind",
+    "addressed_path",
+    "archive_folder",
+    "archived_path",
     "entity_path",
     "file_name",
     "id_of_file_name",
     "index_backup_moment",
     "index_backup_path",
     "is_scratch",
+    "key_of_path",
+    "manifest_name",
+    "manifest_path",
+    "moment_of_stamp",
     "quarantine_path",
     "scratch_path",
     "segment_number",
@@ -77,6 +92,18 @@ INDEX_BACKUPS: Final = "backups/index"
 QUARANTINE: Final = "quarantine"
 JOURNAL_RESERVE: Final = "journal/reserve"
 REPAIR_PLAN: Final = "quarantine/repair_plan.json"
+SNAPSHOTS: Final = "backups/snapshots"
+# Journal segments that were dropped.
+ARCHIVE: Final = "backups/journal"
+# A store that is being restored: what it is made of, until all of it takes its place.
+RESTORE: Final = "restore"
+RESTORE_PLAN: Final = "restore/plan.json"
+
+# Folders of a directory of snapshots.
+MANIFESTS: Final = "snapshots"
+SHARDS: Final = "shards"
+STORED_ENTITIES: Final = "entities"
+STORED_FILES: Final = "files"
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.
@@ -101,6 +128,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STAMP: Final = "%Y%m%d_%H%M%S_%f"
 _INDEX_BACKUP: Final = re.compile(r"memory_index\.([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
 _SEGMENT: Final = re.compile(r"([0-9]{10,18})\.wal")
+_MANIFEST: Final = re.compile(r"([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
+_KIND_OF_FOLDER: Final[dict[str, Kind]] = {folder: kind for kind, folder in ENTITY_FOLDERS.items()}
 
 
 def validate_id(value: object, what: str = "id") -> str:
@@ -187,6 +216,13 @@ def entity_path(kind: Kind, entity_id: str) -> str:
     return f"{ENTITY_FOLDERS[kind]}/{file_name(entity_id)}"
 
 
+def key_of_path(path: str) -> tuple[Kind, str] | None:
+    """Kind and id of the entity whose file is `path`; None where no entity has such a file."""
+    folder, _, name = path.partition("/")
+    entity_id = id_of_file_name(name)
+    return None if folder not in _KIND_OF_FOLDER or entity_id is None else (_KIND_OF_FOLDER[folder], entity_id)
+
+
 def segment_path(number: int) -> str:
     """Path of journal segment `number`."""
     return f"{JOURNAL}/{number:010d}.wal"
@@ -196,6 +232,33 @@ def segment_number(name: str) -> int | None:
     """Number of the segment whose file in journal/ is `name`; None where it is none."""
     match = _SEGMENT.fullmatch(name)
     return int(match[1]) if match and segment_path(int(match[1])) == f"{JOURNAL}/{name}" else None
+
+
+def archive_folder(epoch: str) -> str:
+    """Folder of the archived segments of one epoch."""
+    return f"{ARCHIVE}/{file_name(epoch, 'epoch').removesuffix(_SUFFIX)}"
+
+
+def archived_path(epoch: str, number: int) -> str:
+    """Path of the archived copy of segment `number`."""
+    return f"{archive_folder(epoch)}/{segment_path(number).rpartition('/')[2]}"
+
+
+def manifest_path(name: str) -> str:
+    """Path of the manifest of the snapshot `name`, in a directory of snapshots."""
+    return f"{MANIFESTS}/{name}{_SUFFIX}"
+
+
+def manifest_name(file: str) -> str | None:
+    """Name of the snapshot whose manifest is the file `file`; None where it is none."""
+    match = _MANIFEST.fullmatch(file)
+    return match[1] if match and moment_of_stamp(match[1]) else None
+
+
+def addressed_path(folder: str, digest: str) -> str:
+    """Path of what is stored by its hash, in a directory of snapshots."""
+    suffix = "" if folder == STORED_FILES else _SUFFIX
+    return f"{folder}/{digest[:2]}/{digest}{suffix}"
 
 
 def stamp_of(moment: datetime) -> str:
@@ -211,10 +274,14 @@ def index_backup_path(moment: datetime) -> str:
 def index_backup_moment(name: str) -> datetime | None:
     """When the copy called `name` was taken; None where that is no such name."""
     match = _INDEX_BACKUP.fullmatch(name)
+    return moment_of_stamp(match[1]) if match else None
+
+
+def moment_of_stamp(stamp: str) -> datetime | None:
+    """The point in time that `stamp_of` gives this stamp; None where there is none."""
     try:
         # strptime would import a module at its first call, which fails where descriptors have run out.
-        text = match[1].replace("_", "T", 1).replace("_", ".") if match else ""
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        return datetime.fromisoformat(stamp.replace("_", "T", 1).replace("_", ".")).replace(tzinfo=UTC)
     except ValueError:
         return None
 

@@ -61,7 +61,7 @@ from synthians_memory.storage.lru import ByteLRU
 from synthians_memory.storage.segment import JournalContents, read_journal
 from synthians_memory.times import Clock
 
-__all__ = ["OpenedStore", "open_for_reading", "open_for_writing"]
+__all__ = ["OpenedStore", "open_for_reading", "open_for_writing", "read_index"]
 
 _MOST_ATTEMPTS: Final = 5
 _MOST_NAMED: Final = 20
@@ -129,13 +129,8 @@ def open_for_writing(
     return OpenedStore(state, committer, checkpointer)
 
 
-def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> OpenedStore:
-    """Open a store without changing anything on disk, beside a writer or alone.
-
-    Raises:
-        NotAStoreError: there is no store.
-        UnsupportedFormatError, DiskError: as `open_for_writing`.
-    """
+def read_index(backend: Backend, config: StoreConfig, clock: Clock) -> tuple[StoreState, JournalContents]:
+    """What a store holds without its tail and its vectors, and the tail; as `open_for_reading`."""
     notes: list[Finding] = []
     superblock = _superblock(backend, notes, None)
     if superblock is None:
@@ -145,7 +140,17 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
     state = _new_state(backend, config, clock, superblock)
     state.read_only_reason = "it was opened with read_only=True"
     state.notes.extend(notes)
-    contents = _read_beside_writer(state)
+    return state, _read_beside_writer(state)
+
+
+def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> OpenedStore:
+    """Open a store without changing anything on disk, beside a writer or alone.
+
+    Raises:
+        NotAStoreError: there is no store.
+        UnsupportedFormatError, DiskError: as `open_for_writing`.
+    """
+    state, contents = read_index(backend, config, clock)
     _load_vectors(state, contents)
     tails = gather(contents.entries)
     state.overlay.publish({key: tail.version for key, tail in tails.items()})

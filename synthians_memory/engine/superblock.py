@@ -17,8 +17,10 @@ from synthians_memory.errors import DamagedViewError, EmbedderMismatchError, Uns
 from synthians_memory.layout import FORMAT_VERSION, SUPERBLOCK
 from synthians_memory.storage.backend import Backend
 
-__all__ = ["Superblock", "load_superblock", "require_compatible", "store_superblock"]
+__all__ = ["RESTORING", "Superblock", "load_superblock", "require_compatible", "store_superblock"]
 
+# Stands in a store whose files are just being replaced by those of a snapshot; nobody opens it like that.
+RESTORING: Final = "restoring"
 _KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
 _REQUIRED: Final = frozenset(("format_version", "store_id", "epoch", "embedding_dimension", "metric"))
 
@@ -63,6 +65,12 @@ class Superblock:
         version = facts["format_version"]
         unknown = set(facts.get("mandatory_features", ())) - _KNOWN_FEATURES
         if version != FORMAT_VERSION or unknown:
+            if RESTORING in unknown:
+                raise UnsupportedFormatError(
+                    "a restore of this store was cut off half-way",
+                    path=SUPERBLOCK,
+                    hint="Run `restore` again: it goes on where it was. What it replaced is in quarantine.",
+                )
             what = f"format version {version}" if version != FORMAT_VERSION else f"feature {', '.join(sorted(unknown))}"
             raise UnsupportedFormatError(f"the store needs {what}, which this version does not know", path=SUPERBLOCK)
         return cls(
@@ -88,10 +96,10 @@ def load_superblock(backend: Backend) -> Superblock | None:
     return Superblock.from_facts(found)
 
 
-def store_superblock(backend: Backend, superblock: Superblock) -> None:
-    """Make `superblock` durable; raises DiskError."""
+def store_superblock(backend: Backend, superblock: Superblock, path: str = SUPERBLOCK) -> None:
+    """Make `superblock` durable, at `path`; raises DiskError."""
     lines = (b'  "%s": %s' % (name.encode(), orjson.dumps(value)) for name, value in superblock.facts().items())
-    write_document(backend, SUPERBLOCK, lines)
+    write_document(backend, path, lines)
 
 
 def require_compatible(superblock: Superblock, config: StoreConfig, metric_given: bool, embedder: str | None) -> None:
