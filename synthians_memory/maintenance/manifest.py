@@ -44,6 +44,7 @@ __all__ = [
     "encode_manifest",
     "encode_shard",
     "require_part_path",
+    "require_ring",
     "shard_digits",
     "shard_of",
 ]
@@ -134,6 +135,12 @@ def shard_digits(entities: int) -> int:
 def shard_of(path: str, digits: int) -> str:
     """The shard of the entity whose file is `path`."""
     return f"{zlib.crc32(path.encode()):08x}"[:digits]
+
+
+def require_ring(ring: str) -> None:
+    """Refuse a ring that is none; raises InvalidValueError."""
+    if ring not in RINGS:
+        raise InvalidValueError(f"ring is {ring!r}", hint=f"It is one of {', '.join(map(repr, RINGS))}.")
 
 
 # Shards

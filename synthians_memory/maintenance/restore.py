@@ -17,6 +17,7 @@ from synthians_memory.config import StoreConfig
 from synthians_memory.engine.records import Key, Record, decode_record
 from synthians_memory.engine.recovery import read_index
 from synthians_memory.engine.rows import hash_of, updated_of
+from synthians_memory.engine.segment_archive import archive_segment
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.superblock import Superblock, store_superblock
 from synthians_memory.errors import (
@@ -29,6 +30,7 @@ from synthians_memory.errors import (
     StoreFormatError,
 )
 from synthians_memory.layout import (
+    ARCHIVE,
     ENTITY_FOLDERS,
     INDEX,
     JOURNAL,
@@ -40,6 +42,7 @@ from synthians_memory.layout import (
     entity_path,
     is_scratch,
     key_of_path,
+    segment_number,
     segment_path,
 )
 from synthians_memory.maintenance.manifest import Manifest
@@ -163,6 +166,7 @@ class _Before:
     rows: dict[str, str] | None
     until_micros: int = 0
     sequence: int = 0
+    epoch: str = ""
 
 
 @dataclass(slots=True)
@@ -280,6 +284,7 @@ class _Restore:
         self._staging.put_header(header)
         store_superblock(self._backend, superblock, staged(SUPERBLOCK))
         self._staging.harden([segment_path(header.number), SUPERBLOCK])
+        _archive_journal(self._backend, before.epoch)
         plan = make_plan(
             self._backend, self._clock, found.manifest.name, found.moment, _coming(found.manifest), found.manifest.parts
         )
@@ -420,7 +425,15 @@ def _look_before(backend: Backend, clock: Clock) -> _Before:
             path, digest = _addressed(record)
             rows[path] = digest
         until = max(until, record.updated_micros)
-    return _Before(rows, until, max(contents.highest_sequence, state.index.position.sequence))
+    sequence = max(contents.highest_sequence, state.index.position.sequence)
+    return _Before(rows, until, sequence, state.superblock.epoch)
+
+
+def _archive_journal(backend: Backend, epoch: str) -> None:
+    """Where the journal is archived, what is still in it belongs there as well, since it ends here."""
+    if epoch and backend.stat(ARCHIVE) is not None:
+        for number in sorted(n for n in (segment_number(name) for name, _ in backend.scan(JOURNAL)) if n is not None):
+            archive_segment(backend, epoch, number)
 
 
 def _report(found: _Selection, entities: dict[str, str], before: _Before, quarantine: str) -> RestoreReport:

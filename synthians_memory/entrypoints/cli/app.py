@@ -13,17 +13,21 @@ import typer
 
 from synthians_memory.entrypoints.cli import (
     adopt,
+    backup,
+    backups,
     check,
     checkpoint,
     delete,
     export,
     get,
+    history,
     import_,
     init,
     list_,
     recall,
     remember,
     repair,
+    restore,
     search,
     stats,
     verify_disk,
@@ -55,6 +59,10 @@ _COMMANDS: Final[tuple[tuple[str, Callable[..., int], Sequence[str]], ...]] = (
     ("repair", repair.repair, repair.EXAMPLES),
     ("adopt", adopt.adopt, adopt.EXAMPLES),
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
+    ("backup", backup.backup, backup.EXAMPLES),
+    ("backups", backups.backups, backups.EXAMPLES),
+    ("restore", restore.restore, restore.EXAMPLES),
+    ("history", history.history, history.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
 # What people type before they have read what the commands are called.

@@ -43,6 +43,7 @@ class ExitCode(IntEnum):
     DAMAGED = 5
     DISK = 6
     MENDED = 7
+    RESTORED = 8
     TIMED_OUT = 124  # as the program timeout ends
     INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
     BROKEN_PIPE = 141  # likewise of SIGPIPE
@@ -78,7 +79,7 @@ _TABLE: Final = (
     _Row(
         StoreLockedError,
         ExitCode.LOCKED,
-        "Wait for that program, or close it. Beside it work: get, list, recall, search, stats, check, export, repair --dry-run.",
+        "Wait for that program, or close it. Beside it work: get, list, recall, search, stats, check, export, backup, repair --dry-run.",
     ),
     _Row(ReadOnlyError, ExitCode.DAMAGED, "Run `check` to see what is wrong, then `repair`.", always=True),
     _Row(DamagedError, ExitCode.DAMAGED),
