@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from synthians_memory.engine.part import Part
 from synthians_memory.errors import EntityNotFoundError, NotAStoreError, NotRegularFileError
-from synthians_memory.layout import SNAPSHOTS
+from synthians_memory.layout import JOURNAL, SNAPSHOTS, SUPERBLOCK
 from synthians_memory.maintenance.backup import Progress, take_snapshot
 from synthians_memory.maintenance.manifest import Ring
 from synthians_memory.maintenance.past import trim_archive
@@ -75,6 +75,8 @@ def own_directory(store: Backend, *, create: bool = False) -> str:
     """
     if not isinstance(store, LocalBackend):
         raise NotAStoreError(f"{store.location} is no directory", hint="Name a directory for the snapshots.")
+    if create and store.stat(SUPERBLOCK) is None and store.stat(JOURNAL) is None:
+        raise NotAStoreError(f"{store.location} holds no store", path=SUPERBLOCK, hint="Give the directory of a store.")
     folder = ""
     for name in SNAPSHOTS.split("/"):
         folder = f"{folder}/{name}".lstrip("/")
