@@ -32,6 +32,7 @@ __all__ = [
     "QUARANTINE",
     "REPAIR_PLAN",
     "RESTORE",
+    "RESTORE_MARK",
     "RESTORE_PLAN",
     "SHARDS",
     "SNAPSHOTS",
@@ -96,8 +97,9 @@ SNAPSHOTS: Final = "backups/snapshots"
 # Journal segments that were dropped.
 ARCHIVE: Final = "backups/journal"
 # A store that is being restored: what it is made of, until all of it takes its place.
-RESTORE: Final = "restore"
-RESTORE_PLAN: Final = "restore/plan.json"
+RESTORE: Final = "backups/restore"
+RESTORE_MARK: Final = "backups/restore/unfinished"
+RESTORE_PLAN: Final = "backups/restore/plan.json"
 
 # Folders of a directory of snapshots.
 MANIFESTS: Final = "snapshots"

@@ -25,7 +25,6 @@ from synthians_memory.layout import (
     INDEX_LOG,
     INITIAL_FOLDERS,
     LOCK_FILE,
-    RESTORE,
     SUPERBLOCK,
     TEXT,
     is_scratch,
@@ -61,7 +60,7 @@ _MOST_DIGITS: Final = 5
 _ENTRIES: Final = 64
 # What no part has a file in, or under the name of.
 _CORE: Final = frozenset(
-    [*(path.split("/")[0] for path in INITIAL_FOLDERS), SUPERBLOCK, LOCK_FILE, INDEX, INDEX_LOG, TEXT, RESTORE]
+    [*(path.split("/")[0] for path in INITIAL_FOLDERS), SUPERBLOCK, LOCK_FILE, INDEX, INDEX_LOG, TEXT]
 )
 
 

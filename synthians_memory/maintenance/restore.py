@@ -31,6 +31,7 @@ from synthians_memory.errors import (
 )
 from synthians_memory.layout import (
     ARCHIVE,
+    BACKUPS,
     ENTITY_FOLDERS,
     INDEX,
     JOURNAL,
@@ -47,7 +48,7 @@ from synthians_memory.layout import (
 )
 from synthians_memory.maintenance.manifest import Manifest
 from synthians_memory.maintenance.past import Past, Reach
-from synthians_memory.maintenance.restore_plan import carry_out, finish_interrupted, is_cut_off, make_plan
+from synthians_memory.maintenance.restore_plan import Plan, carry_out, finish_interrupted, is_cut_off, make_plan
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.maintenance.snapshots import choose
 from synthians_memory.maintenance.staging import Staging, staged
@@ -223,8 +224,10 @@ def restore_store(
     try:
         lock = StoreLock.acquire(backend, clock_text=format_time(from_micros(clock.micros())))
         try:
-            _require_place(backend, elsewhere=elsewhere)
-            report = _Restore(backend, folder, clock, new_id, progress).run(wanted, past_of or backend)
+            gone_on = finish_interrupted(backend)
+            if gone_on is None:
+                _require_place(backend, elsewhere=elsewhere)
+            report = _Restore(backend, folder, clock, new_id, progress).run(wanted, past_of or backend, gone_on)
         finally:
             lock.release()
     finally:
@@ -240,8 +243,9 @@ def _require_place(backend: Backend, *, elsewhere: bool) -> None:
     is_store = any(backend.stat(path) is not None for path in (SUPERBLOCK, JOURNAL, INDEX, SNAPSHOTS))
     if is_store and not elsewhere:
         return
+    staged_only = [f"{BACKUPS}/{name}" for name, _ in backend.scan(BACKUPS)] in ([], [RESTORE])
     for name, _ in backend.scan(""):
-        if name not in (LOCK_FILE, RESTORE) and not is_scratch(name):
+        if name != LOCK_FILE and not is_scratch(name) and not (name == BACKUPS and staged_only):
             what = "is not empty" if elsewhere else "is neither a store nor empty"
             raise NotAStoreError(
                 f"{backend.location} {what}: {name[:80]!r} is there",
@@ -268,8 +272,7 @@ class _Restore:
         self._progress = progress
         self._staging = Staging(backend)
 
-    def run(self, wanted: Wanted, past_of: Backend) -> RestoreReport:
-        gone_on = finish_interrupted(self._backend)
+    def run(self, wanted: Wanted, past_of: Backend, gone_on: Plan | None) -> RestoreReport:
         found = _select(self._folder, wanted, past_of)
         if gone_on is not None and (gone_on.snapshot, gone_on.moment) == (found.manifest.name, found.moment):
             moment = from_micros(gone_on.moment)
@@ -412,7 +415,8 @@ def _look_before(backend: Backend, clock: Clock) -> _Before:
     try:
         state, contents = read_index(backend, StoreConfig(), clock)
     except NotAStoreError:
-        return _Before({})
+        there = (SUPERBLOCK, JOURNAL, INDEX, *ENTITY_FOLDERS.values())
+        return _Before(None if any(backend.stat(path) is not None for path in there) else {})
     except (DamagedError, StoreFormatError, DiskError):
         return _Before(None)
     rows = {

@@ -1,6 +1,6 @@
 """The switch from what a store was to what it shall be: a saved plan of steps, each of which can be taken twice.
 
-It prepares nothing: when it begins, all that the store shall be is durable in the folder `restore`, and proved.
+It prepares nothing: when it begins, all that the store shall be is durable in a folder of its own, and proved.
 
     plan durable -> superblock that nobody opens a store with -> what was there to quarantine, what shall be there into
     its place, name by name -> the new superblock -> the plan removed
@@ -35,7 +35,7 @@ from synthians_memory.layout import (
     quarantine_path,
     stamp_of,
 )
-from synthians_memory.maintenance.staging import remove_tree, staged
+from synthians_memory.maintenance.staging import discard_staged, staged
 from synthians_memory.storage.backend import Backend
 from synthians_memory.times import Clock, format_time, from_micros
 
@@ -53,9 +53,9 @@ class Plan:
     Attributes:
         snapshot: name of the snapshot that the store is made from.
         moment: the moment whose state it shall have, microseconds since 1970.
-        quarantine: the folder for what is replaced.
+        quarantine: the folder for what is replaced; "" where nothing is.
         going: what is moved there, paths relative to the store.
-        coming: what takes its place from the folder `restore`.
+        coming: what takes its place from where it is staged.
     """
 
     snapshot: str
@@ -82,7 +82,9 @@ def make_plan(
         DiskError: it may be saved or not.
     """
     going = tuple(dict.fromkeys((*coming, *parts, *_GOING)))
-    plan = Plan(snapshot, moment, _quarantine_folder(backend, clock, snapshot), going, tuple(coming))
+    replaces = any(backend.stat(path) is not None for path in (SUPERBLOCK, *going))
+    quarantine = _quarantine_folder(backend, clock, snapshot) if replaces else ""
+    plan = Plan(snapshot, moment, quarantine, going, tuple(coming))
     fields = {
         "snapshot": plan.snapshot,
         "moment": plan.moment,
@@ -127,18 +129,20 @@ def finish_interrupted(backend: Backend) -> Plan | None:
         backend: the store, locked.
 
     Returns:
-        The plan that was gone on with; None where none had begun, or where its plan is not to be read any more: then
-        everything is in its place, in quarantine or in the folder `restore`, and another restore puts it right.
+        The plan that was gone on with, or had come to its end but for the removal of the folder; None where none had
+        begun, or where its plan is not to be read any more: then everything is in its place, in quarantine or still
+        staged, and another restore puts it right.
 
     Raises:
         DiskError: it can be gone on with again.
     """
-    cut_off = is_cut_off(backend)
-    plan = _read_plan(backend) if cut_off else None
-    if plan is not None:
+    plan = _read_plan(backend)
+    if plan is not None and is_cut_off(backend):
         carry_out(backend, plan)
-    elif not cut_off:
-        _clear(backend)
+    elif plan is not None and backend.stat(staged(SUPERBLOCK)) is None:
+        discard_staged(backend)
+    else:
+        plan = None
     return plan
 
 
@@ -173,11 +177,21 @@ def carry_out(backend: Backend, plan: Plan, superblock: Superblock | None = None
     """
     if superblock is not None and not is_cut_off(backend):
         store_superblock(backend, replace(superblock, mandatory_features=(RESTORING,)))
+    else:
+        # A process that was killed may have taken a step and not made it durable.
+        _sync_steps(backend, plan)
     for path in plan.going:
         _switch(backend, plan, path)
     # Renamed within no step before: this makes the store whole.
     _move(backend, staged(SUPERBLOCK), SUPERBLOCK)
-    _clear(backend)
+    discard_staged(backend)
+
+
+def _sync_steps(backend: Backend, plan: Plan) -> None:
+    folders = {path.rpartition("/")[0] for path in plan.going}
+    for folder in (plan.quarantine, *sorted(folders), RESTORE):
+        if folder in ("", RESTORE) or backend.stat(folder) is not None:
+            backend.sync_folder(folder)
 
 
 def _switch(backend: Backend, plan: Plan, path: str) -> None:
@@ -197,9 +211,3 @@ def _move(backend: Backend, source: str, target: str) -> None:
         backend.unlink(source)
     backend.sync_folder(target.rpartition("/")[0])
     backend.sync_folder(source.rpartition("/")[0])
-
-
-def _clear(backend: Backend) -> None:
-    if backend.stat(RESTORE) is not None:
-        remove_tree(backend, RESTORE)
-        backend.sync_folder("")

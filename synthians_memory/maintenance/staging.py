@@ -10,14 +10,23 @@ from typing import Final
 
 from synthians_memory.codec import inspect, version_of
 from synthians_memory.engine.documents import read_file
-from synthians_memory.errors import DamagedBackupError, DiskError
+from synthians_memory.errors import DamagedBackupError, DiskError, NotAStoreError
 from synthians_memory.hashing import digest_of_pieces
-from synthians_memory.layout import ENTITY_FOLDERS, JOURNAL, RESTORE, key_of_path, scratch_path, segment_path
+from synthians_memory.layout import (
+    BACKUPS,
+    ENTITY_FOLDERS,
+    JOURNAL,
+    RESTORE,
+    RESTORE_MARK,
+    key_of_path,
+    scratch_path,
+    segment_path,
+)
 from synthians_memory.maintenance.manifest import StoredFile
 from synthians_memory.storage.backend import Backend, FileWrite
 from synthians_memory.storage.segment import SegmentHeader
 
-__all__ = ["Staging", "remove_tree", "staged"]
+__all__ = ["Staging", "discard_staged", "remove_tree", "staged"]
 
 _BATCH_BYTES: Final = 4 << 20
 _BATCH_FILES: Final = 512
@@ -41,9 +50,17 @@ class Staging:
         self._folders: dict[str, None] = {}
 
     def begin(self) -> None:
-        """Make it, empty. Raises DiskError."""
-        remove_tree(self._backend, RESTORE)
+        """Make it, empty.
+
+        Raises:
+            NotAStoreError: a folder of somebody else has its name.
+            DiskError: it cannot be made.
+        """
+        discard_staged(self._backend)
         self._make(RESTORE)
+        self._write(RESTORE_MARK, [])
+        # Before anything else is in it: what has no mark is not ours.
+        self._backend.sync_folder(RESTORE)
         for folder in (*ENTITY_FOLDERS.values(), JOURNAL):
             self._make(staged(folder))
 
@@ -137,6 +154,30 @@ class Staging:
         while piece := self._backend.read(path, offset, _PIECE):
             offset += len(piece)
             yield piece
+
+
+def discard_staged(backend: Backend) -> None:
+    """Remove what was staged; nothing where nothing was. It consists of copies.
+
+    Raises:
+        NotAStoreError: a folder of somebody else has its name; it is left alone.
+        DiskError: something could not be removed.
+    """
+    names = [name for name, _ in backend.scan(RESTORE)] if backend.stat(RESTORE) is not None else None
+    if names is None:
+        return
+    if names and backend.stat(RESTORE_MARK) is None:
+        raise NotAStoreError(
+            f"{RESTORE} is there, and no restore has made it", path=RESTORE, hint="Move it away, and try again."
+        )
+    mark = RESTORE_MARK.rpartition("/")[2]
+    for name in (name for name in names if name != mark):
+        remove_tree(backend, f"{RESTORE}/{name}")
+    # The mark goes last, since it says whose all of this is.
+    backend.sync_folder(RESTORE)
+    backend.unlink(RESTORE_MARK)
+    backend.remove_folder(RESTORE)
+    backend.sync_folder(BACKUPS)
 
 
 def _unlike(path: str) -> DamagedBackupError:

@@ -33,7 +33,7 @@ class Case:
         self.medium = MemoryBackend()
         self.to = MemoryBackend() if folder is None else folder
         self.folder = SnapshotFolder(self.to)
-        self.driven = DrivenStore.open(self.medium, config, self.clock, StoreHistory())
+        self.driven = DrivenStore.open(self.medium.reopen(), config, self.clock, StoreHistory())
 
     @property
     def store(self) -> Store:
@@ -62,8 +62,7 @@ class Case:
         """Close the store, make it again, and open it."""
         if self.driven.is_open:
             self.driven.close()
-        report = restore_store(self.view, self.folder, wanted or Wanted(), self.clock, config=self.config)
-        return report
+        return restore_store(self.view, self.folder, wanted or Wanted(), self.clock, config=self.config)
 
 
 def stored_state(folder: SnapshotFolder, manifest: Manifest) -> State:
