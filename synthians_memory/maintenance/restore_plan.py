@@ -39,7 +39,7 @@ from synthians_memory.maintenance.staging import discard_staged, staged
 from synthians_memory.storage.backend import Backend
 from synthians_memory.times import Clock, format_time, from_micros
 
-__all__ = ["Plan", "carry_out", "finish_interrupted", "is_cut_off", "make_plan"]
+__all__ = ["Plan", "carry_out", "finish_interrupted", "is_cut_off", "make_plan", "read_plan"]
 
 # What is derived, or tells of a life that ends; it goes, and comes back of itself.
 _GOING: Final = (JOURNAL, INDEX, INDEX_LOG, VECTORS, TEXT, INDEX_BACKUPS, REPAIR_PLAN)
@@ -136,7 +136,7 @@ def finish_interrupted(backend: Backend) -> Plan | None:
     Raises:
         DiskError: it can be gone on with again.
     """
-    plan = _read_plan(backend)
+    plan = read_plan(backend)
     if plan is not None and is_cut_off(backend):
         carry_out(backend, plan)
     elif plan is not None and backend.stat(staged(SUPERBLOCK)) is None:
@@ -146,7 +146,8 @@ def finish_interrupted(backend: Backend) -> Plan | None:
     return plan
 
 
-def _read_plan(backend: Backend) -> Plan | None:
+def read_plan(backend: Backend) -> Plan | None:
+    """The plan that is saved; None where there is none, or none that is intact. Raises DiskError."""
     try:
         found = read_document(backend, RESTORE_PLAN)
         return None if found is None else _plan_of(found)

@@ -26,7 +26,7 @@ from synthians_memory.times import SystemClock
 
 __all__ = ["EXAMPLES", "Kept", "backup"]
 
-EXAMPLES: Final = ("--store notes backup", "--store notes backup /mnt/backups/notes --ring hourly")
+EXAMPLES: Final = ("--store notes backup", "--store notes backup /mnt/copies/notes --ring hourly")
 
 
 class Kept(StrEnum):

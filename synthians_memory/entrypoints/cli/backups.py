@@ -23,7 +23,7 @@ from synthians_memory.maintenance.snapshots import SnapshotInfo, list_snapshots,
 
 __all__ = ["EXAMPLES", "backups"]
 
-EXAMPLES: Final = ("--store notes backups", "--store notes backups --verify --from /mnt/backups/notes")
+EXAMPLES: Final = ("--store notes backups", "--store notes backups --verify --from /mnt/copies/notes")
 
 
 def backups(
