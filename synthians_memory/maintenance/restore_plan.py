@@ -44,6 +44,8 @@ __all__ = ["Plan", "carry_out", "finish_interrupted", "is_cut_off", "make_plan",
 # What is derived, or tells of a life that ends; it goes, and comes back of itself.
 _GOING: Final = (JOURNAL, INDEX, INDEX_LOG, VECTORS, TEXT, INDEX_BACKUPS, REPAIR_PLAN)
 _NOTE: Final = "reason.json"
+# The folder with all that one restore replaced.
+_REPLACED: Final = "store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,16 @@ def _quarantine_folder(backend: Backend, clock: Clock, snapshot: str) -> str:
     while not backend.make_folder(folder := quarantine_path(stamp_of(from_micros(micros)), "").rstrip("/")):
         micros += 1
     reason = f"it was replaced by what the snapshot {snapshot} holds"
-    note = {"path": "", "folder": "", "reason": reason, "time": format_time(from_micros(micros))}
+    note = {"path": _REPLACED, "folder": "", "reason": reason, "time": format_time(from_micros(micros))}
     write_whole(backend, f"{folder}/{_NOTE}", [orjson.dumps(note) + b"\n"])
+    replaced = f"{folder}/{_REPLACED}"
+    backend.make_folder(replaced)
+    backend.sync_folder(folder)
     old = read_file(backend, SUPERBLOCK)
     if old is not None:
-        write_whole(backend, f"{folder}/{SUPERBLOCK}", [old])
+        write_whole(backend, f"{replaced}/{SUPERBLOCK}", [old])
     backend.sync_folder(QUARANTINE)
-    return folder
+    return replaced
 
 
 def is_cut_off(backend: Backend) -> bool:
