@@ -23,7 +23,7 @@ from synthians_memory.errors import (
     NotRegularFileError,
     UsageError,
 )
-from synthians_memory.layout import entity_path, key_of_path, stamp_of
+from synthians_memory.layout import ENTITY_FOLDERS, entity_path, file_name, key_of_path, stamp_of
 from synthians_memory.maintenance.manifest import (
     Manifest,
     Ring,
@@ -297,9 +297,14 @@ def _grouped(base: Base) -> _Copy:
     digits = shard_digits(sum(map(len, base.rows.values())))
     shards: Shards = {}
     for kind, rows in base.rows.items():
+        prefix = f"{ENTITY_FOLDERS[kind]}/"
         for entity_id, packed in rows.items():
-            path = entity_path(kind, entity_id)
-            shards.setdefault(shard_of(path, digits), {})[path] = hash_of(packed).hex()
+            path = prefix + file_name(entity_id)
+            name = shard_of(path, digits)
+            entries = shards.get(name)
+            if entries is None:
+                entries = shards[name] = {}
+            entries[path] = hash_of(packed).hex()
     return _Copy(digits, shards)
 
 

@@ -30,7 +30,7 @@ from synthians_memory.layout import (
     manifest_path,
 )
 from synthians_memory.maintenance.manifest import Manifest, StoredFile, decode_manifest, decode_shard, shard_of
-from synthians_memory.storage.backend import Backend, HeldLock
+from synthians_memory.storage.backend import Backend, EntryStat, HeldLock
 
 __all__ = ["Listing", "SnapshotFolder"]
 
@@ -60,6 +60,8 @@ class SnapshotFolder:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        # What was read before, while its file is the same: a backup asks for all manifests several times.
+        self._read: dict[str, tuple[EntryStat, Manifest]] = {}
 
     @contextmanager
     def held(self, *, exclusive: bool) -> Iterator[None]:
@@ -115,11 +117,15 @@ class SnapshotFolder:
             EntityNotFoundError: there is none of that name.
         """
         path = manifest_path(name)
-        if self.backend.stat(path) is None:
+        stat = self.backend.stat(path)
+        if stat is None:
             raise EntityNotFoundError(
                 f"{self.backend.location} has no snapshot {name}", path=path, hint="`backups` shows their names."
             )
-        return decode_manifest(name, self._document(path))
+        before = self._read.get(name)
+        if before is None or before[0] != stat:
+            before = self._read[name] = stat, decode_manifest(name, self._document(path))
+        return before[1]
 
     def _document(self, path: str) -> bytes:
         return self._bounded(path, _LARGEST_DOCUMENT)
