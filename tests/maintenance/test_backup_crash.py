@@ -87,6 +87,23 @@ def test_a_crash_of_a_backup_leaves_whole_snapshots(syncs_filesystem: bool, poli
     assert for_each_crash(backups.run, backups.verify, disk=backups.disk, policies=[policy], seeds=[3], step=17)
 
 
+def test_a_snapshot_goes_for_good_before_what_it_needs() -> None:
+    backups = Backups()
+    life = backups.disk.copy()
+    folder = SnapshotFolder(FaultyBackend(life))
+    take_snapshot(backups.case.source(), folder)
+
+    def let_go(backend: FaultyBackend) -> None:
+        apply_retention(SnapshotFolder(backend))
+
+    def verify(backend: FaultyBackend, *_: object) -> None:
+        found = verify_snapshots(SnapshotFolder(backend))
+        assert all(info.whole for info in found), found
+        assert len(found) in (7, 8)
+
+    assert for_each_crash(let_go, verify, disk=life.crash("keep_all"), policies=["sampled"], seeds=range(8), step=3)
+
+
 @each_syncing
 def test_a_fault_during_a_backup_leaves_whole_snapshots(syncs_filesystem: bool) -> None:
     backups = Backups(syncs_filesystem=syncs_filesystem)
