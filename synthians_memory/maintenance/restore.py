@@ -8,6 +8,7 @@ It takes no snapshot and deletes nothing of a user's: what it replaces goes to t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -28,6 +29,7 @@ from synthians_memory.errors import (
     InvalidValueError,
     NotAStoreError,
     StoreFormatError,
+    UsageError,
 )
 from synthians_memory.layout import (
     ARCHIVE,
@@ -54,7 +56,7 @@ from synthians_memory.maintenance.snapshots import choose
 from synthians_memory.maintenance.staging import Staging, staged
 from synthians_memory.models import Entity, random_id
 from synthians_memory.storage.backend import Backend
-from synthians_memory.storage.lock import StoreLock
+from synthians_memory.storage.lock import ReaderLock, StoreLock
 from synthians_memory.storage.segment import SegmentHeader
 from synthians_memory.times import Clock, format_time, from_micros, to_micros
 
@@ -168,6 +170,7 @@ class _Before:
     until_micros: int = 0
     sequence: int = 0
     epoch: str = ""
+    store_id: str = ""
 
 
 @dataclass(slots=True)
@@ -215,6 +218,7 @@ def restore_store(
 
     Raises:
         StoreLockedError: another process has the store open.
+        UsageError: the snapshot is of another store than `target`.
         NotAStoreError: `target` is neither a store nor empty, or not empty with `elsewhere`.
         EntityNotFoundError: there is no such snapshot.
         DamagedBackupError: what the snapshot needs is not what was written; nothing was changed.
@@ -227,7 +231,8 @@ def restore_store(
             gone_on = finish_interrupted(backend)
             if gone_on is None:
                 _require_place(backend, elsewhere=elsewhere)
-            report = _Restore(backend, folder, clock, new_id, progress).run(wanted, past_of or backend, gone_on)
+            with _journal_kept(past_of):
+                report = _Restore(backend, folder, clock, new_id, progress).run(wanted, past_of or backend, gone_on)
         finally:
             lock.release()
     finally:
@@ -235,6 +240,17 @@ def restore_store(
     # The first opening writes the views; that they are missing is no finding.
     Store.open(target(), config or StoreConfig(), clock).close()
     return report
+
+
+@contextmanager
+def _journal_kept(store: Backend | None) -> Iterator[None]:
+    """Have the writer of another store keep its segments while they are read."""
+    lock = ReaderLock.acquire(store) if store is not None and store.stat(JOURNAL) is not None else None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _require_place(backend: Backend, *, elsewhere: bool) -> None:
@@ -279,6 +295,11 @@ class _Restore:
             return RestoreReport(gone_on.snapshot, moment, quarantine=gone_on.quarantine, went_on=True)
         superblock = self._superblock(found.manifest)
         before = _look_before(self._backend, self._clock)
+        if before.store_id not in ("", found.manifest.store_id):
+            raise UsageError(
+                f"{self._backend.location} is another store than the one that the snapshot {found.manifest.name} is of",
+                hint="Restore it into a new place with --to; nothing was changed.",
+            )
         self._staging.begin()
         entities = self._gather(found)
         for file in found.manifest.files:
@@ -430,7 +451,7 @@ def _look_before(backend: Backend, clock: Clock) -> _Before:
             rows[path] = digest
         until = max(until, record.updated_micros)
     sequence = max(contents.highest_sequence, state.index.position.sequence)
-    return _Before(rows, until, sequence, state.superblock.epoch)
+    return _Before(rows, until, sequence, state.superblock.epoch, state.superblock.store_id)
 
 
 def _archive_journal(backend: Backend, epoch: str) -> None:

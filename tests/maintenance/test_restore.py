@@ -11,7 +11,7 @@ from synthians_memory.engine.commit import Batch
 from synthians_memory.engine.quarantine import Quarantine
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.superblock import load_superblock
-from synthians_memory.errors import EntityNotFoundError, InvalidValueError, NotAStoreError, StoreLockedError
+from synthians_memory.errors import EntityNotFoundError, InvalidValueError, NotAStoreError, StoreLockedError, UsageError
 from synthians_memory.layout import INDEX, JOURNAL, QUARANTINE, REPAIR_PLAN, RESTORE, SUPERBLOCK, entity_path
 from synthians_memory.maintenance.restore import Wanted, past_version, restore_store
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
@@ -207,3 +207,12 @@ def test_an_entity_that_was_not_there_is_none() -> None:
     assert moment == from_micros(case.folder.listing().manifests[0].taken_micros)
     assert past_version(SnapshotFolder(case.to), ("assembly", "a1"), Wanted(), case.view())[0] is not None
     assert entity_path("assembly", "a1") in all_files(case.medium)
+
+
+def test_a_snapshot_of_another_store_replaces_nothing() -> None:
+    case, other = changed(), changed()
+    other.driven.close()
+    before = all_files(other.medium)
+    with pytest.raises(UsageError, match="another store"):
+        restore_store(other.view, case.folder, Wanted(), case.clock)
+    assert all_files(other.medium) == before
