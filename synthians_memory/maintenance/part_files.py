@@ -1,8 +1,8 @@
-"""The files of a store's parts, read for a snapshot in bounded memory; databases through SQLite's own backup.
+"""The files of a store's parts, read for a snapshot; databases through SQLite's own backup.
 
 It knows no part: `engine.part` says what each one brings.
 
-SQLite opens by path, so its source is opened by path, read-only, after its entry was found to be a regular file.
+Files are read in pieces; a database is copied in memory, as it is at one moment. SQLite opens by path, so its source is opened by path, read-only, after its entry was found to be a regular file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ __all__ = ["is_database", "part_file_pieces"]
 
 _MAGIC: Final = b"SQLite format 3\0"
 _PIECE: Final = 1 << 20
-_PAGES_A_STEP: Final = 256
 _SECONDS: Final = 30.0
 
 
@@ -54,7 +53,8 @@ def _database_pieces(location: str, path: str) -> Iterator[bytes]:
     try:
         source = sqlite3.connect(f"file:{quote(location)}?mode=ro", uri=True, timeout=_SECONDS)
         try:
-            source.backup(copy, pages=_PAGES_A_STEP)
+            # All in one step: between two, a writer would make it begin anew.
+            source.backup(copy)
         finally:
             source.close()
         data = copy.serialize()
