@@ -144,11 +144,17 @@ def finish_interrupted(backend: Backend) -> Plan | None:
     plan = read_plan(backend)
     if plan is not None and is_cut_off(backend):
         carry_out(backend, plan)
-    elif plan is not None and backend.stat(staged(SUPERBLOCK)) is None:
+    elif plan is not None and _has_ended(backend):
         discard_staged(backend)
     else:
         plan = None
     return plan
+
+
+def _has_ended(backend: Backend) -> bool:
+    """Whether the new superblock is in its place; a power cut may leave it under its old name as well."""
+    waiting = read_file(backend, staged(SUPERBLOCK))
+    return waiting is None or waiting == read_file(backend, SUPERBLOCK)
 
 
 def read_plan(backend: Backend) -> Plan | None:
