@@ -33,7 +33,8 @@ def archive_segment(backend: Backend, epoch: str, number: int) -> None:
     if len(data) <= HEADER_BLOCK or length <= HEADER_BLOCK:
         return
     for folder in (BACKUPS, ARCHIVE, archive_folder(epoch)):
-        if backend.make_folder(folder):
-            backend.sync_folder(folder.rpartition("/")[0])
+        backend.make_folder(folder)
+        # Whoever made it may have died before its name was durable.
+        backend.sync_folder(folder.rpartition("/")[0])
     kept = data[: -(-length // _ALIGNMENT) * _ALIGNMENT]
     write_whole(backend, archived_path(epoch, number), [kept])
