@@ -43,6 +43,9 @@ class StoreConfig:
         behind_bytes: bound of what waits for its file; a save that goes beyond it waits until files are written.
         index_backup_count: rotating copies of memory_index.json that are kept.
         backup_interval: seconds between two such copies.
+        backup_retention_days: how many days have a snapshot that stays, of those taken hourly or daily.
+        archive_journal: keep the journal segments that a checkpoint drops, so that a restore can give the store as it
+            stood at any moment since the oldest snapshot.
         auto_repair: whether open mends what its check finds.
         startup_check: what open checks: "quick" compares names, sizes and times, "full" every byte.
         cache_bytes: bound of the cache of loaded entities, in bytes of their files.
@@ -69,6 +72,8 @@ class StoreConfig:
     behind_bytes: int = 64 * _MIB
     index_backup_count: int = 3
     backup_interval: float = 3600.0
+    backup_retention_days: int = 7
+    archive_journal: bool = False
     auto_repair: bool = True
     startup_check: CheckLevel = "quick"
     cache_bytes: int = 64 * _MIB
@@ -91,7 +96,7 @@ class StoreConfig:
             _check_number(name, getattr(self, name), least)
         if not isinstance(self.conversation_key, str):
             raise InvalidTypeError(f"conversation_key must be a string, not {self.conversation_key!r}")
-        for name in ("auto_repair", "allow_network_filesystem"):
+        for name in ("auto_repair", "archive_journal", "allow_network_filesystem"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidTypeError(f"{name} must be true or false, not {getattr(self, name)!r}")
         _check_number("target_recall", self.target_recall, 0.5, 1)
@@ -120,6 +125,7 @@ _LEAST: dict[str, int | float] = {
     "behind_bytes": 0,
     "index_backup_count": 0,
     "backup_interval": 0.0,
+    "backup_retention_days": 1,
     "cache_bytes": 0,
     "overlay_bytes": 0,
     "queue_bytes": 1,

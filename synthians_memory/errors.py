@@ -30,7 +30,8 @@ SynthiansMemoryError
 ├── SearchTimeoutError (TimeoutError)    no answer within the time allowed
 ├── DamagedError                         bytes that are not what was written
 │   ├── DamagedFileError                 an entity file whose hash is wrong
-│   └── DamagedViewError                 an index file that fails its own checksum
+│   ├── DamagedViewError                 an index file that fails its own checksum
+│   └── DamagedBackupError               a backup that is not what was written
 ├── ChangedOutsideError                  a file that is not the acknowledged version
 └── DiskError (OSError)                  the operating system refused
     ├── DiskFullError                    no space, inodes or quota left
@@ -49,6 +50,7 @@ __all__ = [
     "BatchTooLargeError",
     "ChangedOutsideError",
     "ConflictError",
+    "DamagedBackupError",
     "DamagedError",
     "DamagedFileError",
     "DamagedViewError",
@@ -299,6 +301,12 @@ class DamagedViewError(DamagedError):
     """An index file that fails its own checksum."""
 
     hint_default = "Run `repair`: it is rebuilt from the entity files."
+
+
+class DamagedBackupError(DamagedError):
+    """A manifest, or something that a manifest names, is missing or not what was written; nothing was changed."""
+
+    hint_default = "Run `backups --verify` to see which snapshots are whole, and restore one of those."
 
 
 class ChangedOutsideError(SynthiansMemoryError):

@@ -6,6 +6,7 @@ It knows no form of either; where a file carries its hash, `codec` knows.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from synthians_memory.models import Vector
@@ -13,7 +14,7 @@ from synthians_memory.models import Vector
 if TYPE_CHECKING:
     from _hashlib import HASH
 
-__all__ = ["embedding_hash", "hasher_of"]
+__all__ = ["digest_of_pieces", "embedding_hash", "hasher_of"]
 
 # Bytes that hashlib hashes without giving up the interpreter lock, and those for which it had better do so.
 _SHORT: Final = 2047
@@ -38,3 +39,11 @@ def hasher_of(data: bytes) -> HASH:
 def embedding_hash(vector: Vector | None) -> bytes | None:
     """The first 16 bytes of the SHA-256 of the vector's little-endian float32 bytes; None for None."""
     return None if vector is None else hashlib.sha256(vector.tobytes()).digest()[:16]
+
+
+def digest_of_pieces(pieces: Iterable[bytes]) -> str:
+    """SHA-256 of `pieces` one behind the other, as hexadecimal digits."""
+    hasher = hashlib.sha256()
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.hexdigest()

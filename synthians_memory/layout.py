@@ -13,6 +13,7 @@ from synthians_memory.errors import InvalidIdError, InvalidTypeError
 
 __all__ = [
     "ARCHITECTURE_MAP",
+    "ARCHIVE",
     "ASSEMBLIES",
     "AUTOMEMORY_LOG",
     "BACKUPS",
@@ -39,6 +40,7 @@ __all__ = [
     "LEDGER_RUNS",
     "LOCK_FILE",
     "LOGS",
+    "MANIFESTS",
     "MAPPING",
     "MEMORIES",
     "MOVED",
@@ -48,13 +50,19 @@ __all__ = [
     "QUARANTINE",
     "REEMBEDDING",
     "REPAIR_PLAN",
+    "RESTORE",
+    "RESTORE_MARK",
+    "RESTORE_PLAN",
     "RUN_CONTEXT",
     "RUN_INPUTS",
     "RUN_META",
     "RUN_OUTPUTS",
+    "SHARDS",
     "SNAPSHOTS",
     "STATE",
     "STATE_FILES",
+    "STORED_ENTITIES",
+    "STORED_FILES",
     "SUPERBLOCK",
     "SYSTEM_STATE",
     "TELEMETRY",
@@ -66,6 +74,9 @@ __all__ = [
     "VECTORS_LOG",
     "Kind",
     "PartRole",
+    "addressed_path",
+    "archive_folder",
+    "archived_path",
     "cut_log_name",
     "entity_path",
     "file_name",
@@ -76,6 +87,10 @@ __all__ = [
     "is_scratch",
     "is_set_aside",
     "issue_path",
+    "key_of_path",
+    "manifest_name",
+    "manifest_path",
+    "moment_of_stamp",
     "part_of_name",
     "part_path",
     "path_in",
@@ -152,6 +167,18 @@ NOT_IMPORTED: Final = "quarantine/not_imported"
 MOVED: Final = "moved.json"
 SNAPSHOTS: Final = "backups/snapshots"
 PURGE_PLAN: Final = "logs/purge_plan.json"
+# Journal segments that were dropped.
+ARCHIVE: Final = "backups/journal"
+# A store that is being restored: what it is made of, until all of it takes its place.
+RESTORE: Final = "backups/restore"
+RESTORE_MARK: Final = "backups/restore/unfinished"
+RESTORE_PLAN: Final = "backups/restore/plan.json"
+
+# Folders of a directory of snapshots.
+MANIFESTS: Final = "snapshots"
+SHARDS: Final = "shards"
+STORED_ENTITIES: Final = "entities"
+STORED_FILES: Final = "files"
 
 ENTITY_FOLDERS: Final[dict[Kind, str]] = {"memory": MEMORIES, "assembly": ASSEMBLIES}
 # In the order in which they are made: a parent before its child.
@@ -179,6 +206,8 @@ _CUT_LOG: Final = re.compile(r"log\.cut-[0-9]{8}_[0-9]{6}_[0-9]{6}\.jsonl")
 _INDEX_BACKUP: Final = re.compile(r"memory_index\.([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
 _SEGMENT: Final = re.compile(r"([0-9]{10,18})\.wal")
 _PART: Final = re.compile(r"([0-9a-f-]{1,64})\.(staged|previous)\.([0-9]{6})")
+_MANIFEST: Final = re.compile(r"([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
+_KIND_OF_FOLDER: Final[dict[str, Kind]] = {folder: kind for kind, folder in ENTITY_FOLDERS.items()}
 
 
 def validate_id(value: object, what: str = "id") -> str:
@@ -265,6 +294,13 @@ def entity_path(kind: Kind, entity_id: str) -> str:
     return f"{ENTITY_FOLDERS[kind]}/{file_name(entity_id)}"
 
 
+def key_of_path(path: str) -> tuple[Kind, str] | None:
+    """Kind and id of the entity whose file is `path`; None where no entity has such a file."""
+    folder, _, name = path.partition("/")
+    entity_id = id_of_file_name(name)
+    return None if folder not in _KIND_OF_FOLDER or entity_id is None else (_KIND_OF_FOLDER[folder], entity_id)
+
+
 def segment_path(number: int) -> str:
     """Path of journal segment `number`."""
     return f"{JOURNAL}/{number:010d}.wal"
@@ -287,6 +323,33 @@ def part_of_name(name: str) -> tuple[str, PartRole, int] | None:
     return (match[1], "staged" if match[2] == "staged" else "previous", int(match[3])) if match else None
 
 
+def archive_folder(epoch: str) -> str:
+    """Folder of the archived segments of one epoch."""
+    return f"{ARCHIVE}/{file_name(epoch, 'epoch').removesuffix(_SUFFIX)}"
+
+
+def archived_path(epoch: str, number: int) -> str:
+    """Path of the archived copy of segment `number`."""
+    return f"{archive_folder(epoch)}/{segment_path(number).rpartition('/')[2]}"
+
+
+def manifest_path(name: str) -> str:
+    """Path of the manifest of the snapshot `name`, in a directory of snapshots."""
+    return f"{MANIFESTS}/{name}{_SUFFIX}"
+
+
+def manifest_name(file: str) -> str | None:
+    """Name of the snapshot whose manifest is the file `file`; None where it is none."""
+    match = _MANIFEST.fullmatch(file)
+    return match[1] if match and moment_of_stamp(match[1]) else None
+
+
+def addressed_path(folder: str, digest: str) -> str:
+    """Path of what is stored by its hash, in a directory of snapshots."""
+    suffix = "" if folder == STORED_FILES else _SUFFIX
+    return f"{folder}/{digest[:2]}/{digest}{suffix}"
+
+
 def stamp_of(moment: datetime) -> str:
     """YYYYMMDD_HHMMSS_ffffff, as names in the store carry a point in time (UTC)."""
     return moment.strftime(_STAMP)
@@ -305,10 +368,14 @@ def issue_path(moment: datetime, fingerprint: str) -> str:
 def index_backup_moment(name: str) -> datetime | None:
     """When the copy called `name` was taken; None where that is no such name."""
     match = _INDEX_BACKUP.fullmatch(name)
+    return moment_of_stamp(match[1]) if match else None
+
+
+def moment_of_stamp(stamp: str) -> datetime | None:
+    """The point in time that `stamp_of` gives this stamp; None where there is none."""
     try:
         # strptime would import a module at its first call, which fails where descriptors have run out.
-        text = match[1].replace("_", "T", 1).replace("_", ".") if match else ""
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        return datetime.fromisoformat(stamp.replace("_", "T", 1).replace("_", ".")).replace(tzinfo=UTC)
     except ValueError:
         return None
 

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from benchmarks import serve
+from benchmarks import serve, snapshots
 from benchmarks.child import ContenderError
 from benchmarks.figures import Figures, ratio
 from benchmarks.goals import judge
@@ -100,3 +100,13 @@ def test_a_ratio_is_taken_block_by_block() -> None:
     assert ratio(figures.found["save", "ours", 0], figures.found["save", "floor", 0]) == 2.0
     (judged,) = judge(figures)
     assert judged.met
+
+
+def test_the_benchmark_of_snapshots_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    snapshots.main(["--size", "40", "--changes", "3", "--dimension", "4", "--restore", "--folder", str(tmp_path)])
+    found = json.loads(capsys.readouterr().out)
+    assert found["first"]["files"] > 40
+    assert all(3 < one["files"] < 15 for one in found["second"])
+    assert [one["files"] for one in found["unchanged"]] == [1, 1, 1]
+    assert found["restore_seconds"] > 0
+    assert list(tmp_path.iterdir()) == []

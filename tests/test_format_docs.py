@@ -33,6 +33,8 @@ from synthians_memory.engine.vector_log import VectorChange, encode_group, log_h
 from synthians_memory.engine.view import Position
 from synthians_memory.layout import Kind
 from synthians_memory.ledger import Ledger
+from synthians_memory.maintenance.manifest import decode_manifest, decode_shard, encode_manifest, encode_shard
+from synthians_memory.maintenance.restore_plan import read_plan
 from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry
 from synthians_memory.storage.framing import Frame, encode_frame, pack_records, scan, unpack_records
 from synthians_memory.storage.memory import Medium, MemoryBackend
@@ -433,3 +435,29 @@ def test_the_members_shown_are_those_that_the_ledger_sets() -> None:
     ledger = Ledger(backend)
     run_id = ledger.write_run({}, outputs={"stdout": b""})
     assert {name for name, _ in table(section("ledger/"))} == ledger.entry(run_id).keys()
+
+
+# Snapshots
+
+
+def test_the_example_of_a_snapshot_is_what_the_library_reads() -> None:
+    manifest_text, shard_text = blocks("json", "snapshot")["snapshot"], blocks("json", "shard")["shard"]
+    manifest = decode_manifest("20261120_120000_000000", manifest_text.encode())
+    assert encode_manifest(manifest) == manifest_text.encode()
+    ((name, digest),) = manifest.shards.items()
+    entries = decode_shard(name, digest, shard_text.encode())
+    assert list(entries) == ["memories/two.json"]
+    assert encode_shard(name, entries.items()) == (digest, shard_text.encode())
+
+
+def test_the_example_of_a_restore_is_what_the_library_reads() -> None:
+    backend = MemoryBackend(Medium())
+    for folder in ("backups", layout.RESTORE):
+        backend.make_folder(folder)
+    file = backend.create(layout.RESTORE_PLAN)
+    file.write(blocks("json", "restore")["restore"].encode())
+    file.close()
+    plan = read_plan(backend)
+    assert plan is not None
+    assert plan.going[:3] == plan.coming
+    assert plan.quarantine.startswith(layout.QUARANTINE)

@@ -10,6 +10,7 @@ from synthians_memory.engine.commit import Committer
 from synthians_memory.engine.entity_files import IntervalFiles
 from synthians_memory.engine.index_backup import IndexBackups
 from synthians_memory.engine.records import Key, decode_record
+from synthians_memory.engine.segment_archive import archive_segment
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.view import NOWHERE
 from synthians_memory.errors import DiskError, ReadOnlyError
@@ -124,10 +125,13 @@ class Checkpointer:
         alone = try_exclusive_journal(self._state.backend)
         try:
             if alone is not None or journal.segment_count > _MOST_RETAINED:
-                journal.drop()
+                journal.drop(self._archive if self._state.config.archive_journal else None)
         finally:
             if alone is not None:
                 alone.release()
+
+    def _archive(self, number: int) -> None:
+        archive_segment(self._state.backend, self._state.superblock.epoch, number)
 
     def abandon(self) -> None:
         """Give up a frozen checkpoint whose `harden` failed; what it covered stays to be done."""

@@ -20,17 +20,23 @@ import orjson
 
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer, Operation
+from synthians_memory.engine.converter import Converter
 from synthians_memory.engine.documents import read_document, read_file, write_document, write_whole
 from synthians_memory.engine.faiss_index import HAS_FAISS
 from synthians_memory.engine.index_backup import index_backups
+from synthians_memory.engine.part_files import list_series, remove_series
 from synthians_memory.engine.quarantine_purge import purge_quarantine
 from synthians_memory.engine.records import Key, decode_record
+from synthians_memory.engine.reembedding import drop_previous
+from synthians_memory.engine.replaced_stores import holds_others
 from synthians_memory.engine.state import UNSERVABLE, StoreState
 from synthians_memory.engine.text_source import StateSource
 from synthians_memory.engine.traces import Traces
 from synthians_memory.errors import DamagedViewError, DiskError, ReadOnlyError
 from synthians_memory.layout import (
+    ARCHIVE,
     BACKUPS,
+    CENTROIDS,
     ENTITY_FOLDERS,
     FAISS_FILE,
     FAISS_NEXT,
@@ -42,6 +48,7 @@ from synthians_memory.layout import (
     LOGS,
     MAPPING,
     PURGE_PLAN,
+    REEMBEDDING,
     REPAIR_PLAN,
     SNAPSHOTS,
     TEXT,
@@ -196,6 +203,7 @@ class Purger:
         self._step(2)
         self._delete(traces)
         self._step(3)
+        self._forget_models()
         self._drop_journal()
         self._step(4)
         self._remove_text()
@@ -258,6 +266,9 @@ class Purger:
             yield from self._place(f"{JOURNAL}/{name}", "journal segment, after a checkpoint", "removed")
         for path in _VIEWS:
             yield from self._place(path, "view", "rewritten")
+        yield from self._place(CENTROIDS, "computed from the vectors", "removed")
+        for name, stat in self._backend.scan(REEMBEDDING):
+            yield PurgedPlace(f"{REEMBEDDING}/{name}", "kept or staged by a change of the model", "removed", stat.size)
         for name, stat in self._backend.scan(TEXT):
             if stat.kind == "file":
                 yield PurgedPlace(f"{TEXT}/{name}", "text index, built anew when it is asked", "removed", stat.size)
@@ -285,6 +296,16 @@ class Purger:
             if stat is not None and stat.kind != "folder":
                 # A file that is nobody's, or that could not be removed before; the checkpoint makes it durable.
                 self._state.files.remove(*key)
+
+    def _forget_models(self) -> None:
+        """Convert what waits for another model, then drop what a change of the model keeps or has begun to stage."""
+        state = self._state
+        converter = Converter(state, self._committer, self._checkpointer)
+        while converter.convert(_AT_ONCE):
+            pass
+        drop_previous(state)
+        remove_series(self._backend, list(list_series(self._backend)))
+        self._backend.unlink(CENTROIDS)
 
     def _drop_journal(self) -> None:
         """Write all views anew, and drop every segment that is there now, also where a reader beside holds them."""
@@ -390,6 +411,8 @@ class Purger:
         erased = {eraser.folder for eraser in self._erasers} if plan.backups else set()
         if SNAPSHOTS not in erased and next(self._backend.scan(SNAPSHOTS), None) is not None:
             yield LeftPlace(SNAPSHOTS, "snapshots may hold it; remove those made before this purge")
+        if SNAPSHOTS not in erased and next(self._backend.scan(ARCHIVE), None) is not None:
+            yield LeftPlace(ARCHIVE, "the archive of the journal may hold it; purge with the backups")
         for name, stat in self._backend.scan(""):
             if name not in _OWN:
                 yield from self._quoting(name, stat.kind, traces)
@@ -406,7 +429,7 @@ class Purger:
                 yield LeftPlace(path, f"assembly {assembly_id!r} lists its id; save it without")
 
     def _quoting(self, path: str, kind: str, traces: Traces) -> Iterator[LeftPlace]:
-        if kind == "folder":
+        if kind == "folder" and not holds_others(path):
             for name, stat in self._backend.scan(path):
                 yield from self._quoting(f"{path}/{name}", stat.kind, traces)
         elif kind == "file" and any(map(traces.quoted_in, self._pieces(path))):

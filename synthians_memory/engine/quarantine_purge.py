@@ -11,6 +11,7 @@ from typing import Final
 import orjson
 
 from synthians_memory.engine.documents import read_file, write_whole
+from synthians_memory.engine.replaced_stores import purge_replaced_stores
 from synthians_memory.engine.traces import Traces
 from synthians_memory.layout import JOURNAL, QUARANTINE, REPAIR_PLAN
 from synthians_memory.reports import PurgedPlace
@@ -29,6 +30,7 @@ def purge_quarantine(backend: Backend, traces: Traces, *, dry_run: bool = False)
     Raises:
         DiskError: something may be left.
     """
+    replaced = purge_replaced_stores(backend, traces, dry_run=dry_run)
     folders = sorted(f"{QUARANTINE}/{name}" for name, stat in backend.scan(QUARANTINE) if stat.kind == "folder")
     origins = {folder: _origin(backend, folder) for folder in folders}
     own = [folder for folder in folders if _is_own(backend, folder, origins[folder], traces)]
@@ -49,7 +51,7 @@ def purge_quarantine(backend: Backend, traces: Traces, *, dry_run: bool = False)
             backend.sync_folder(QUARANTINE)
         for place, data in blanks:
             write_whole(backend, place.path, [data])
-    return [*places, *(place for place, _ in blanks)]
+    return [*replaced, *places, *(place for place, _ in blanks)]
 
 
 def _origin(backend: Backend, folder: str) -> str:

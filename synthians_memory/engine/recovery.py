@@ -17,7 +17,6 @@ from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Committer
 from synthians_memory.engine.conversion import take_up_conversion
 from synthians_memory.engine.documents import read_file
-from synthians_memory.engine.emptiness import require_empty
 from synthians_memory.engine.entity_files import EntityFiles
 from synthians_memory.engine.expiry import judge_expiry
 from synthians_memory.engine.index import MemoryIndex
@@ -28,7 +27,6 @@ from synthians_memory.engine.journal_findings import (
     loss_findings,
     unreadable_findings,
 )
-from synthians_memory.engine.moved import require_not_moved
 from synthians_memory.engine.obstacles import set_obstacles_aside
 from synthians_memory.engine.overlay import Overlay
 from synthians_memory.engine.quarantine import Quarantine
@@ -36,11 +34,12 @@ from synthians_memory.engine.rebuild import entity_files, rebuild_index, reconci
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.replay import Tail, gather, replay, show
 from synthians_memory.engine.state import StoreState
-from synthians_memory.engine.superblock import Superblock, load_superblock, store_superblock
+from synthians_memory.engine.superblock import Superblock, store_superblock
+from synthians_memory.engine.superblock_recovery import find_superblock
 from synthians_memory.engine.training import Approximation
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import NOWHERE, Position
-from synthians_memory.errors import DamagedViewError, DiskError, DiskFullError, NotAStoreError, NotRegularFileError
+from synthians_memory.errors import DiskError, DiskFullError, NotAStoreError
 from synthians_memory.layout import (
     ENTITY_FOLDERS,
     INDEX,
@@ -65,7 +64,7 @@ from synthians_memory.storage.lru import ByteLRU
 from synthians_memory.storage.segment import JournalContents, read_journal
 from synthians_memory.times import Clock
 
-__all__ = ["OpenedStore", "open_for_reading", "open_for_writing"]
+__all__ = ["OpenedStore", "open_for_reading", "open_for_writing", "read_index"]
 
 _MOST_ATTEMPTS: Final = 5
 _MOST_NAMED: Final = 20
@@ -98,7 +97,7 @@ def open_for_writing(
         DiskError: something could not be read or written; nothing was lost by it.
     """
     notes: list[Finding] = []
-    superblock = _superblock(backend, notes, Quarantine(backend, clock))
+    superblock = find_superblock(backend, notes, Quarantine(backend, clock))
     if superblock is None:
         superblock = _initialise(backend, config, clock, new_id)
     _make_folders(backend, [path for path in INITIAL_FOLDERS if path not in ENTITY_FOLDERS.values()])
@@ -136,6 +135,20 @@ def open_for_writing(
     return OpenedStore(state, committer, checkpointer)
 
 
+def read_index(backend: Backend, config: StoreConfig, clock: Clock) -> tuple[StoreState, JournalContents]:
+    """What a store holds without its tail and its vectors, and the tail; as `open_for_reading`."""
+    notes: list[Finding] = []
+    superblock = find_superblock(backend, notes, None)
+    if superblock is None:
+        raise NotAStoreError(
+            f"{backend.location} holds no store", path=SUPERBLOCK, hint="Give the path of a store, or make one first."
+        )
+    state = _new_state(backend, config, clock, superblock)
+    state.read_only_reason = "it was opened with read_only=True"
+    state.notes.extend(notes)
+    return state, _read_beside_writer(state)
+
+
 def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> OpenedStore:
     """Open a store without changing anything on disk, beside a writer or alone.
 
@@ -145,7 +158,7 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
     """
     opened = _open_for_reading(backend, config, clock)
     for _ in range(_MOST_ATTEMPTS):
-        if _superblock(backend, [], None) == opened.state.superblock:
+        if find_superblock(backend, [], None) == opened.state.superblock:
             break
         # The writer changed what the store is meanwhile: index and vectors may be of before or after that.
         opened = _open_for_reading(backend, config, clock)
@@ -153,16 +166,7 @@ def open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> Ope
 
 
 def _open_for_reading(backend: Backend, config: StoreConfig, clock: Clock) -> OpenedStore:
-    notes: list[Finding] = []
-    superblock = _superblock(backend, notes, None)
-    if superblock is None:
-        raise NotAStoreError(
-            f"{backend.location} holds no store", path=SUPERBLOCK, hint="Give the path of a store, or make one first."
-        )
-    state = _new_state(backend, config, clock, superblock)
-    state.read_only_reason = "it was opened with read_only=True"
-    state.notes.extend(notes)
-    contents = _read_beside_writer(state)
+    state, contents = read_index(backend, config, clock)
     changed_model = _take_up_model(state, rebuilt=any(note.code == "index_damaged" for note in state.notes))
     _load_vectors(state, contents)
     tails = gather(contents.entries)
@@ -224,47 +228,7 @@ def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: 
     return state
 
 
-# The superblock
-
-
-def _superblock(backend: Backend, notes: list[Finding], quarantine: Quarantine | None) -> Superblock | None:
-    """The superblock, rebuilt where it is lost; None for an empty directory.
-
-    Args:
-        backend: the store.
-        notes: grows by what was done.
-        quarantine: takes a damaged one; without it nothing is written.
-    """
-    problem = f"{SUPERBLOCK} is missing"
-    try:
-        found = load_superblock(backend)
-        if found is not None:
-            return found
-    except (DamagedViewError, NotRegularFileError) as error:
-        problem = error.message
-    require_not_moved(backend)
-    rebuilt = _superblock_from_copies(backend)
-    if rebuilt is not None:
-        notes.append(Finding("superblock_damaged", f"{problem}; it was rebuilt from its copies", SUPERBLOCK))
-        if quarantine is not None:
-            if backend.stat(SUPERBLOCK) is not None:
-                quarantine.move(SUPERBLOCK, problem)
-            store_superblock(backend, rebuilt)
-        return rebuilt
-    require_empty(backend, problem)
-    return None
-
-
-def _superblock_from_copies(backend: Backend) -> Superblock | None:
-    newest = read_journal(backend, None).newest
-    if newest is not None:
-        return Superblock.from_facts({**newest.facts, "epoch": newest.epoch})
-    return _superblock_from_index(backend)
-
-
-def _superblock_from_index(backend: Backend) -> Superblock | None:
-    facts = MemoryIndex.read_facts(backend)
-    return Superblock.from_facts(facts) if facts else None
+# A new store
 
 
 def _initialise(backend: Backend, config: StoreConfig, clock: Clock, new_id: Callable[[], str]) -> Superblock:

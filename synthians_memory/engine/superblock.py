@@ -26,6 +26,7 @@ from synthians_memory.storage.backend import Backend
 __all__ = [
     "MIGRATING_FEATURE",
     "REEMBEDDING_FEATURE",
+    "RESTORING",
     "PreviousModel",
     "StagedModel",
     "Superblock",
@@ -38,6 +39,8 @@ __all__ = [
 MIGRATING_FEATURE: Final = "migrating"
 # Of a store some of whose entity files still hold the embeddings of the model before: the staged ones count.
 REEMBEDDING_FEATURE: Final = "reembedding"
+# Stands in a store whose files are just being replaced by those of a snapshot; nobody opens it like that.
+RESTORING: Final = "restoring"
 _KNOWN_FEATURES: Final[frozenset[str]] = frozenset((REEMBEDDING_FEATURE,))
 # Written only where they are set.
 _OPTIONAL: Final = frozenset(("staged", "previous"))
@@ -132,6 +135,12 @@ class Superblock:
             what = "is between two format versions: its migration was interrupted" if unknown else what
             raise OutdatedFormatError(f"the store {what}", path=SUPERBLOCK)
         if version != FORMAT_VERSION or unknown:
+            if RESTORING in unknown:
+                raise UnsupportedFormatError(
+                    "a restore of this store was cut off half-way",
+                    path=SUPERBLOCK,
+                    hint="Run `restore` again: it goes on where it was. What it replaced is in quarantine.",
+                )
             what = f"format version {version}" if version != FORMAT_VERSION else f"feature {', '.join(sorted(unknown))}"
             raise UnsupportedFormatError(f"the store needs {what}, which this version does not know", path=SUPERBLOCK)
         return cls(
@@ -178,10 +187,10 @@ def load_superblock(backend: Backend) -> Superblock | None:
     return Superblock.from_facts(found)
 
 
-def store_superblock(backend: Backend, superblock: Superblock) -> None:
-    """Make `superblock` durable; raises DiskError."""
+def store_superblock(backend: Backend, superblock: Superblock, path: str = SUPERBLOCK) -> None:
+    """Make `superblock` durable, at `path`; raises DiskError."""
     lines = (b'  "%s": %s' % (name.encode(), orjson.dumps(value)) for name, value in superblock.facts().items())
-    write_document(backend, SUPERBLOCK, lines)
+    write_document(backend, path, lines)
 
 
 def require_compatible(superblock: Superblock, config: StoreConfig, metric_given: bool, embedder: str | None) -> None:

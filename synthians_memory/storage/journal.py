@@ -5,7 +5,7 @@ It has never heard of a memory; reading it back is in `segment`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
@@ -336,14 +336,17 @@ class Journal:
             self._spare_bytes, self._size = 0, HEADER_BLOCK
             self.start_segment(self.checkpointed_through)
 
-    def drop(self) -> int:
+    def drop(self, keep: Callable[[int], None] | None = None) -> int:
         """Unlink, oldest first, the old segments that `checkpointed_through` covers; none before a new one is begun.
+
+        Args:
+            keep: called with the number of each before it is dropped.
 
         Returns:
             How many were dropped.
 
         Raises:
-            DiskError: one could not be unlinked; those before it are gone, which is harmless.
+            DiskError: one could not be unlinked, or kept; those before it are gone, which is harmless.
         """
         if self._file is None:
             # The last header alone says how far the checkpoint reaches.
@@ -352,6 +355,8 @@ class Journal:
         for number in sorted(self._old):
             if self._old[number] > self.checkpointed_through:
                 break
+            if keep is not None:
+                keep(number)
             path = segment_path(number)
             self._backend.unlink(path)
             del self._old[number]

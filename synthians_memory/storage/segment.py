@@ -43,6 +43,7 @@ __all__ = [
     "JournalEntry",
     "SegmentHeader",
     "TornTail",
+    "judge_segments",
     "read_journal",
     "segment_salt",
 ]
@@ -231,7 +232,7 @@ class _Segment(NamedTuple):
         return self.parts[0].synced_through if self.parts and self.parts[0].sequence is not None else None
 
 
-def read_journal(backend: Backend, identity: tuple[str, str] | None) -> JournalContents:
+def read_journal(backend: Backend, identity: tuple[str, str] | None, *, above: int | None = None) -> JournalContents:
     """Read every segment and decide what counts. Changes nothing.
 
     A writer may go on meanwhile: what it drops or overtakes during the read is not taken for damage.
@@ -239,19 +240,20 @@ def read_journal(backend: Backend, identity: tuple[str, str] | None) -> JournalC
     Args:
         backend: the store.
         identity: (store id, epoch) as the superblock has it; None takes the newest intact header's.
+        above: as in `judge_segments`.
 
     Raises:
         DiskError: a segment cannot be read.
     """
     raw = _load_segments(backend)
-    contents = _judge(raw, identity)
+    contents = judge_segments(raw, identity, above=above)
     for _ in range(_MOST_READS):
         if not contents.damage:
             break
         again = _load_segments(backend)
         if again == raw:
             break
-        raw, contents = again, _judge(again, identity)
+        raw, contents = again, judge_segments(again, identity, above=above)
     return contents
 
 
@@ -264,7 +266,17 @@ def _load_segments(backend: Backend) -> dict[int, bytes | None]:
     return raw
 
 
-def _judge(raw: Mapping[int, bytes | None], identity: tuple[str, str] | None) -> JournalContents:
+def judge_segments(
+    raw: Mapping[int, bytes | None], identity: tuple[str, str] | None, *, above: int | None = None
+) -> JournalContents:
+    """Decide what counts of segments that were read; they may be no longer, or not only, in the journal.
+
+    Args:
+        raw: the content of each, by ascending number.
+        identity: as in `read_journal`.
+        above: the entries, and the damage, with higher numbers only are of interest; None: those that no
+            header says to be in files.
+    """
     contents = JournalContents(highest_number=max(raw, default=0))
     segments = {number: data for number, data in raw.items() if data is not None}
     headers = {number: SegmentHeader.decode(data) for number, data in segments.items()}
@@ -276,7 +288,7 @@ def _judge(raw: Mapping[int, bytes | None], identity: tuple[str, str] | None) ->
     contents.headers = [s.header for s in own if s.header is not None]
     contents.checkpointed_through = max((h.checkpointed_through for h in contents.headers), default=0)
     contents.last_sequence = contents.checkpointed_through
-    _Reader(contents, own).run()
+    _Reader(contents, own, contents.checkpointed_through if above is None else above).run()
     return contents
 
 
@@ -359,8 +371,9 @@ def _note_foreign_numbers(contents: JournalContents, header: SegmentHeader, data
 class _Reader:
     """Walks the segments in order; decides for each part whether it counts, is torn, or is damaged."""
 
-    def __init__(self, contents: JournalContents, own: list[_Segment]) -> None:
+    def __init__(self, contents: JournalContents, own: list[_Segment], floor: int) -> None:
         self.contents = contents
+        self.floor = floor
         self.own = own
         self.claimed = self._highest_claim()
         self.cut = False
@@ -406,7 +419,7 @@ class _Reader:
 
     def _missing(self, path: str, last: int) -> None:
         """Frames up to `last` are nowhere."""
-        first, self.last = max(self.last, self.contents.checkpointed_through) + 1, last
+        first, self.last = max(self.last, self.floor) + 1, last
         if first <= last:
             self.contents.damage.append(JournalDamage(path, first, last, []))
 
@@ -432,7 +445,7 @@ class _Reader:
 
     def _frame(self, segment: _Segment, frame: Frame) -> None:
         self.last = frame.sequence
-        if frame.sequence > self.contents.checkpointed_through:
+        if frame.sequence > self.floor:
             records = list(unpack_records(frame.payload))
             self.contents.entries.append(JournalEntry(frame.sequence, frame.wall_micros, records, segment.number))
 
@@ -445,11 +458,11 @@ class _Reader:
         """Save what can be of a bad range, which holds the frames from `first` to before `stop`."""
         last = max(first, (stop if stop is not None else self.claimed + 1) - 1)
         self.last = last
-        if last <= self.contents.checkpointed_through:
+        if last <= self.floor:
             return
         payload = bad.payload if bad.sequence == first else _from_first_record(segment.data[bad.offset : bad.end])
         remains = self._salvage(segment, payload, first, last)
-        first = max(first, self.contents.checkpointed_through + 1)
+        first = max(first, self.floor + 1)
         self.contents.damage.append(JournalDamage(segment_path(segment.number), first, last, remains))
 
     def _salvage(self, segment: _Segment, payload: bytes, first: int, last: int) -> list[bytes]:
@@ -459,7 +472,7 @@ class _Reader:
             salvages = [salvage_records(segment.salt, sequence, stretch) for stretch in stretches]
             stretches = [stretch for salvage in salvages for stretch in salvage.broken]
             intact = [body for salvage in salvages for body in salvage.intact]
-            if intact and sequence > self.contents.checkpointed_through:
+            if intact and sequence > self.floor:
                 self.contents.entries.append(JournalEntry(sequence, 0, intact, segment.number))
         return [body for stretch in stretches for body in broken_bodies(stretch)]
 

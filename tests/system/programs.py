@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from random import Random
 from typing import Any
 
+from backup_programs import back_up, restore
 from editions import ids_of
 from workload import Operations, Report, do_everything, fill, observe
 
@@ -275,5 +276,6 @@ def race(settings: dict[str, Any], report: Report) -> None:
 
 
 PROGRAMS: dict[str, Callable[[dict[str, Any], Report], None]] = {
-    program.__name__: program for program in (fill_and_wait, name_imports, race, run_out_of_descriptors, suffer, work)
+    program.__name__: program
+    for program in (back_up, fill_and_wait, name_imports, race, restore, run_out_of_descriptors, suffer, work)
 }

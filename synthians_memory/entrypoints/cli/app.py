@@ -13,12 +13,15 @@ import typer
 
 from synthians_memory.entrypoints.cli import (
     adopt,
+    backup,
+    backups,
     capture,
     check,
     checkpoint,
     delete,
     export,
     get,
+    history,
     import_,
     import_legacy,
     import_mcp,
@@ -32,6 +35,7 @@ from synthians_memory.entrypoints.cli import (
     remember,
     repair,
     replay,
+    restore,
     search,
     state,
     stats,
@@ -79,6 +83,10 @@ _COMMANDS: Final[_Commands] = (
     ("checkpoint", checkpoint.checkpoint, checkpoint.EXAMPLES),
     ("move", move.move, move.EXAMPLES),
     ("migrate", migrate.migrate, migrate.EXAMPLES),
+    ("backup", backup.backup, backup.EXAMPLES),
+    ("backups", backups.backups, backups.EXAMPLES),
+    ("restore", restore.restore, restore.EXAMPLES),
+    ("history", history.history, history.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
 # Commands with a name of two words: the first, what they are for, and the commands behind it.

@@ -45,6 +45,7 @@ class ExitCode(IntEnum):
     DAMAGED = 5
     DISK = 6
     MENDED = 7
+    RESTORED = 8
     TIMED_OUT = 124  # as the program timeout ends
     NOT_RECORDED = 125  # with the next two, as programs that run others end
     CANNOT_EXECUTE = 126
@@ -84,7 +85,7 @@ _TABLE: Final = (
     _Row(
         StoreLockedError,
         ExitCode.LOCKED,
-        "Wait for that program, or close it. Beside it work: get, list, recall, search, stats, check, export, repair --dry-run.",
+        "Wait for that program, or close it. Beside it work: get, list, recall, search, stats, check, export, backup, repair --dry-run.",
     ),
     _Row(ReadOnlyError, ExitCode.DAMAGED, "Run `check` to see what is wrong, then `repair`.", always=True),
     _Row(DamagedError, ExitCode.DAMAGED),

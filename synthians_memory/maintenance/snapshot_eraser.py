@@ -1,0 +1,54 @@
+"""What a purge asks to take entities out of a store's own backups: its snapshots, and the archive of its journal.
+
+It knows nothing of snapshots elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from synthians_memory.engine.traces import Traces
+from synthians_memory.errors import DamagedBackupError, DiskError, StoreLockedError
+from synthians_memory.layout import ARCHIVE, SNAPSHOTS
+from synthians_memory.maintenance.care import own_directory, snapshots_to
+from synthians_memory.maintenance.forgetting import forget_in_archive, forget_in_snapshots
+from synthians_memory.reports import PurgedPlace
+from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.local import LocalBackend
+
+__all__ = ["SnapshotEraser"]
+
+
+class SnapshotEraser:
+    """`engine.purge.Eraser` of what lies in `backups/`."""
+
+    @property
+    def folder(self) -> str:
+        """The snapshots; the archive goes with them."""
+        return SNAPSHOTS
+
+    def erase(self, backend: Backend, traces: Traces) -> Sequence[PurgedPlace]:
+        """Take the entities out of every snapshot and archived segment; idempotent.
+
+        Raises:
+            DiskError: something may be left: a backup is damaged, kept busy by somebody else, or cannot be written.
+        """
+        try:
+            return [*_in_snapshots(backend, traces), *_in_archive(backend, traces)]
+        except (DamagedBackupError, StoreLockedError) as error:
+            raise DiskError(f"{error.message}, so that it may still hold what is purged", path=error.path) from error
+
+
+def _in_snapshots(backend: Backend, traces: Traces) -> Iterator[PurgedPlace]:
+    if not isinstance(backend, LocalBackend) or backend.stat(SNAPSHOTS) is None:
+        return
+    with snapshots_to(own_directory(backend)) as folder:
+        count = max((forget_in_snapshots(folder, key) for key in sorted(traces.keys)), default=0)
+    if count:
+        yield PurgedPlace(SNAPSHOTS, f"{count} snapshots, which stay without it", "rewritten", 0)
+
+
+def _in_archive(backend: Backend, traces: Traces) -> Iterator[PurgedPlace]:
+    count = sum(forget_in_archive(backend, key) for key in sorted(traces.keys))
+    if count:
+        yield PurgedPlace(ARCHIVE, f"{count} archived segments, which stay without it", "rewritten", 0)
