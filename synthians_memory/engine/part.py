@@ -37,3 +37,17 @@ class Part(Protocol):
         Raises:
             DiskError: they cannot be listed.
         """
+
+    def mark(self, backend: Backend) -> str:
+        """What a snapshot notes of the part beside its files, before it copies them; "" for nothing. Raises DiskError."""
+
+    def restored(self, backend: Backend, replaced: str) -> None:
+        """Called when a restore has put the part's files in place, before anybody may open the store; idempotent.
+
+        Args:
+            backend: the store.
+            replaced: path of the folder in quarantine that has what was there before, under the same names.
+
+        Raises:
+            DiskError: it is called again when the restore is gone on with.
+        """

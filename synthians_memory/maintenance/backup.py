@@ -134,6 +134,7 @@ class _Backup:
         self._folder = folder
         self._ring = ring
         self._parts = parts
+        self._marks: dict[str, str] = {}
         self._progress = progress
         self._writer = SnapshotWriter(folder)
 
@@ -147,6 +148,8 @@ class _Backup:
         previous = newest if newest is not None and not full and newest.digits == copy.digits else None
         self._writer.prepare()
         self._copy_entities(copy, previous)
+        # Before the files, which may have grown since when they are copied.
+        self._marks = {part.name: mark for part in self._parts if (mark := part.mark(self._source.backend))}
         files, problems = self._copy_parts(None if full else newest)
         until = self._source.clock.micros()
         frames = self._source.frames_above(base)
@@ -288,6 +291,7 @@ class _Backup:
             shards=stored,
             files=tuple(files),
             parts=tuple(sorted(part.name for part in self._parts)),
+            marks=self._marks,
             missing=tuple(sorted(missing))[:_MOST_MISSING],
         )
 

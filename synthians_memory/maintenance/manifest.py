@@ -12,7 +12,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast, get_args
 
 import orjson
@@ -96,6 +96,7 @@ class Manifest:
         shards: digits -> SHA-256 of the shard; shards without entries are left out.
         files: what else it holds.
         parts: names of the parts that were asked for files.
+        marks: what parts have noted of themselves before their files were copied, by the names of the parts.
         missing: paths of entities that could not be had as they were acknowledged, damaged files for example.
     """
 
@@ -110,6 +111,7 @@ class Manifest:
     shards: Mapping[str, str]
     files: tuple[StoredFile, ...] = ()
     parts: tuple[str, ...] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     @property
@@ -199,6 +201,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "memories": manifest.memories,
         "assemblies": manifest.assemblies,
         "parts": list(manifest.parts),
+        "marks": dict(sorted(manifest.marks.items())),
         "files": [[file.path, file.sha256, file.size, file.mtime_ns] for file in manifest.files],
         "missing": list(manifest.missing),
         "digits": manifest.digits,
@@ -251,6 +254,7 @@ def _checked(name: str, found: JsonObject) -> Manifest:
         shards=shards,
         files=_files(found["files"]),
         parts=tuple(require_part_path(f"{part}/x")[:-2] for part in found["parts"]),
+        marks={_text(part): _text(mark) for part, mark in found["marks"].items()},
         missing=tuple(_text(path) for path in found["missing"]),
     )
 

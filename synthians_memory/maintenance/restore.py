@@ -7,7 +7,7 @@ It takes no snapshot and deletes nothing of a user's: what it replaces goes to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from synthians_memory.codec import inspect, sealed_version, version_of
 from synthians_memory.config import StoreConfig
+from synthians_memory.engine.part import Part
 from synthians_memory.engine.records import Key, Record, decode_record
 from synthians_memory.engine.recovery import read_index
 from synthians_memory.engine.rows import hash_of, updated_of
@@ -198,6 +199,7 @@ def restore_store(
     elsewhere: bool = False,
     config: StoreConfig | None = None,
     new_id: Callable[[], str] = random_id,
+    parts: Sequence[Part] = (),
     progress: Progress | None = None,
 ) -> RestoreReport:
     """Make the store in `target` again, as it was.
@@ -214,6 +216,7 @@ def restore_store(
         elsewhere: `target` is a new place, which must be empty.
         config: settings for the opening afterwards.
         new_id: source of epochs.
+        parts: are told when their files are in place.
         progress: called with the number of entities gathered so far, and in all.
 
     Raises:
@@ -228,11 +231,12 @@ def restore_store(
     try:
         lock = StoreLock.acquire(backend, clock_text=format_time(from_micros(clock.micros())))
         try:
-            gone_on = finish_interrupted(backend)
+            gone_on = finish_interrupted(backend, parts)
             if gone_on is None:
                 _require_place(backend, elsewhere=elsewhere)
             with _journal_kept(past_of):
-                report = _Restore(backend, folder, clock, new_id, progress).run(wanted, past_of or backend, gone_on)
+                restore = _Restore(backend, folder, clock, new_id, parts, progress)
+                report = restore.run(wanted, past_of or backend, gone_on)
         finally:
             lock.release()
     finally:
@@ -279,12 +283,14 @@ class _Restore:
         folder: SnapshotFolder,
         clock: Clock,
         new_id: Callable[[], str],
+        parts: Sequence[Part],
         progress: Progress | None,
     ) -> None:
         self._backend = backend
         self._folder = folder
         self._clock = clock
         self._new_id = new_id
+        self._parts = parts
         self._progress = progress
         self._staging = Staging(backend)
 
@@ -312,7 +318,7 @@ class _Restore:
         plan = make_plan(
             self._backend, self._clock, found.manifest.name, found.moment, _coming(found.manifest), found.manifest.parts
         )
-        carry_out(self._backend, plan, superblock)
+        carry_out(self._backend, plan, superblock, parts=self._parts)
         return _report(found, entities, before, plan.quarantine)
 
     def _superblock(self, manifest: Manifest) -> Superblock:

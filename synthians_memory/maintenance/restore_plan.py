@@ -17,6 +17,7 @@ from typing import Final
 import orjson
 
 from synthians_memory.engine.documents import read_document, read_file, write_document, write_whole
+from synthians_memory.engine.part import Part
 from synthians_memory.engine.replaced_stores import REPLACED
 from synthians_memory.engine.superblock import RESTORING, Superblock, store_superblock
 from synthians_memory.errors import DamagedViewError, NotRegularFileError
@@ -127,11 +128,12 @@ def is_cut_off(backend: Backend) -> bool:
     return isinstance(found, dict) and RESTORING in (found.get("mandatory_features") or ())
 
 
-def finish_interrupted(backend: Backend) -> Plan | None:
+def finish_interrupted(backend: Backend, parts: Sequence[Part] = ()) -> Plan | None:
     """Go on with a switch that was cut off; what was prepared for one that had not begun is removed.
 
     Args:
         backend: the store, locked.
+        parts: are told when their files are in place.
 
     Returns:
         The plan that was gone on with, or had come to its end but for the removal of the folder; None where none had
@@ -143,7 +145,7 @@ def finish_interrupted(backend: Backend) -> Plan | None:
     """
     plan = read_plan(backend)
     if plan is not None and is_cut_off(backend):
-        carry_out(backend, plan)
+        carry_out(backend, plan, parts=parts)
     elif plan is not None and _has_ended(backend):
         discard_staged(backend)
     else:
@@ -176,13 +178,16 @@ def _plan_of(found: JsonObject) -> Plan:
     )
 
 
-def carry_out(backend: Backend, plan: Plan, superblock: Superblock | None = None) -> None:
+def carry_out(
+    backend: Backend, plan: Plan, superblock: Superblock | None = None, *, parts: Sequence[Part] = ()
+) -> None:
     """Take every step of `plan`, from wherever it is; the store is what it shall be afterwards.
 
     Args:
         backend: the store, locked.
         plan: saved.
         superblock: what the store shall be; without it the switch has begun already.
+        parts: are told when their files are in place.
 
     Raises:
         DiskError: it can be gone on with.
@@ -194,6 +199,8 @@ def carry_out(backend: Backend, plan: Plan, superblock: Superblock | None = None
         _sync_steps(backend, plan)
     for path in plan.going:
         _switch(backend, plan, path)
+    for part in parts if plan.quarantine else ():
+        part.restored(backend, plan.quarantine)
     # Renamed within no step before: this makes the store whole.
     _move(backend, staged(SUPERBLOCK), SUPERBLOCK)
     discard_staged(backend)

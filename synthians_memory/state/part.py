@@ -47,6 +47,12 @@ class StatePart:
             f"{STATE}/{name}" for name, stat in backend.scan(STATE) if stat.kind == "file" and _is_source(name)
         )
 
+    def mark(self, backend: Backend) -> str:
+        return ""
+
+    def restored(self, backend: Backend, replaced: str) -> None:
+        """Nothing: what was replaced is in quarantine."""
+
 
 def _is_source(name: str) -> bool:
     """Whether nothing else can replace it: a file of the state, or one that was set aside."""

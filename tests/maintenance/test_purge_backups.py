@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from synthians_memory import MemoryEntry, MemoryPersistence
 from synthians_memory.layout import ARCHIVE, SNAPSHOTS
 
-SECRET = "the word is heliotrope-7431"
+SECRET = "the word is heliotrope-7431"  # noqa: S105 - made up
 NUMBERS = np.linspace(0.123, 0.789, 8, dtype=np.float32)
 
 
@@ -36,9 +35,9 @@ def holding(store: Path) -> list[str]:
 
 
 @pytest.fixture
-def entries() -> Iterator[list[MemoryEntry]]:
+def entries() -> list[MemoryEntry]:
     others = [MemoryEntry(memory_id=f"other-{n}", content=f"kept {n}", embedding=NUMBERS[::-1]) for n in range(20)]
-    yield [*others, MemoryEntry(memory_id="gone", content=SECRET, embedding=NUMBERS)]
+    return [*others, MemoryEntry(memory_id="gone", content=SECRET, embedding=NUMBERS)]
 
 
 async def test_backups_are_left_and_named_unless_asked_for(tmp_path: Path, entries: list[MemoryEntry]) -> None:

@@ -56,6 +56,12 @@ class Files:
     def source_files(self, backend: Backend) -> Sequence[str]:
         return self.paths
 
+    def mark(self, backend: Backend) -> str:
+        return f"of {len(self.paths)}"
+
+    def restored(self, backend: Backend, replaced: str) -> None:
+        """Nothing."""
+
 
 @pytest.mark.parametrize("beside", [False, True], ids=["open here", "open elsewhere"])
 @pytest.mark.parametrize("checkpointed", [False, True], ids=["in the journal", "in files"])

@@ -21,6 +21,7 @@ from synthians_memory.entrypoints.cli.progress import progress
 from synthians_memory.entrypoints.cli.snapshots import FromOption, directory_of, opened, settings_of
 from synthians_memory.entrypoints.cli.stores import Place
 from synthians_memory.errors import EntityNotFoundError, UsageError
+from synthians_memory.facade import PARTS
 from synthians_memory.layout import validate_id
 from synthians_memory.maintenance.care import snapshots_in
 from synthians_memory.maintenance.restore import Loss, RestoreReport, Wanted, past_version, restore_store
@@ -97,6 +98,7 @@ def _restore(place: Place, directory: str | None, wanted: Wanted, to: str | None
                 past_of=past_of,
                 elsewhere=to is not None,
                 config=settings_of(place),
+                parts=PARTS,
                 progress=lambda done, total: move(done, total=total),
             )
         finally:
