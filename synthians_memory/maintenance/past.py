@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.records import Key, Record, decode_record
+from synthians_memory.engine.superblock import load_superblock
 from synthians_memory.layout import ARCHIVE, JOURNAL, archive_folder, archived_path, segment_number, segment_path
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.segment import HEADER_BLOCK, JournalEntry, SegmentHeader, judge_segments
 
 __all__ = ["Past", "Reach", "epochs_of", "trim_archive"]
 
+# Name of the embedder, and dimension.
+Model = tuple[str | None, int | None]
 _END_OF_TIME: Final = 2**63 - 1
 
 
@@ -45,14 +48,17 @@ class Past:
     Args:
         backend: the store.
         store_id, epoch: whose life.
+        model: embedder and dimension of the vectors that the changes are to go with; None: any. What was written for
+            another model, or so near to a change of the model that nobody can tell, is missing then.
 
     Attributes:
         goes_on: whether the present journal is of this epoch, so that its end is the present.
     """
 
-    def __init__(self, backend: Backend, store_id: str, epoch: str) -> None:
+    def __init__(self, backend: Backend, store_id: str, epoch: str, model: Model | None = None) -> None:
         self._backend = backend
         self._identity = (store_id, epoch)
+        self._model = model
         self.goes_on = False
         self._paths = self._find(epoch)
 
@@ -107,7 +113,11 @@ class Past:
         last = above
         numbers = list(self._paths)
         for place, number in enumerate(numbers):
-            contents = judge_segments(self._window(number, numbers[place + 1 : place + 2]), self._identity, above=last)
+            window = self._window(number, numbers[place + 1 : place + 2])
+            if above and not self._is_of_model(window):
+                reach.gap = f"changes above {last} were written about when the model of the store was changed"
+                return
+            contents = judge_segments(window, self._identity, above=last)
             if contents.damage and above:
                 damage = contents.damage[0]
                 reach.gap = f"changes {damage.first} to {damage.last} are no longer to be had"
@@ -115,11 +125,26 @@ class Past:
             yield from (entry for entry in contents.entries if entry.number == number and entry.sequence > last)
             last = max(last, contents.segments.get(number, last))
 
+    def _is_of_model(self, window: Mapping[int, bytes | None]) -> bool:
+        """Whether a segment began, and the next one or the store goes on, with the model that is asked for."""
+        headers = (SegmentHeader.decode((data or b"")[:HEADER_BLOCK], number) for number, data in window.items())
+        facts = [header.facts for header in headers if header is not None]
+        if self.goes_on and len(window) == 1:
+            superblock = load_superblock(self._backend)
+            facts += [superblock.facts()] if superblock is not None else []
+        return self._model is None or all(_fits(self._model, found) for found in facts)
+
     def _window(self, number: int, following: list[int]) -> Mapping[int, bytes | None]:
         """A segment, and the header of the next one, which says how much of it counts."""
         raw: dict[int, bytes | None] = {number: self._read(self._paths[number])}
         raw |= {n: self._read(self._paths[n], HEADER_BLOCK) for n in following}
         return raw
+
+
+def _fits(model: Model, facts: Mapping[str, Any]) -> bool:
+    """Whether vectors of both may stand in one store; what is not fixed yet fits everything."""
+    pairs = zip(model, (facts.get("embedder"), facts.get("embedding_dimension")), strict=True)
+    return all(one is None or other is None or one == other for one, other in pairs)
 
 
 def epochs_of(backend: Backend, store_id: str) -> list[str]:

@@ -398,7 +398,8 @@ def _select(folder: SnapshotFolder, wanted: Wanted, past_of: Backend) -> _Select
     manifest = choose(folder.listing().manifests, name=wanted.name, at_micros=at)
     if at is None:
         return _Selection(manifest, manifest.taken_micros, Reach(manifest.sequence))
-    past = Past(past_of, manifest.store_id, manifest.epoch)
+    model = (manifest.facts.get("embedder"), manifest.facts.get("embedding_dimension"))
+    past = Past(past_of, manifest.store_id, manifest.epoch, model)
     reach = past.reach(manifest.sequence, at)
     problems = [reach.gap] if reach.gap else []
     if not reach.gap and not reach.passed and not past.goes_on:
