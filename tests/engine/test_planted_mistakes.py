@@ -265,7 +265,7 @@ FOLLOWING = StoreScenario(
     (
         lambda driven: driven.save(memory("m0", 2), memory("m2", 2)),
         lambda driven: driven.save(memory("m0", 3)),
-        lambda driven: driven.store.write_files(1),
+        lambda driven: driven.store.committer.write_files(1),
         lambda driven: driven.checkpoint(),
     ),
     CHECKPOINTED.before,
@@ -279,7 +279,7 @@ AHEAD = StoreScenario(
         lambda driven: driven.save(memory("m0", 2)),
         lambda driven: driven.save(memory("m1", 2)),
         lambda driven: driven.save(memory("m0", 3)),
-        lambda driven: driven.store.write_files(9),
+        lambda driven: driven.store.committer.write_files(9),
     ),
     CHECKPOINTED.before,
     config=replace(SMALL_STORE, durability="interval", write_mode="behind"),
