@@ -53,11 +53,11 @@ class Output:
             sys.stdout.flush()
 
     def show(self, *parts: RenderableType) -> None:
-        """Print for people; strings have no markup."""
+        """Print for people; strings have no markup, and are left to the terminal to wrap, so that paths stay whole."""
         with _writing():
             console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
             for part in parts:
-                console.print(part)
+                console.print(part, soft_wrap=isinstance(part, str))
 
 
 @contextmanager
