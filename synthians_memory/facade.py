@@ -228,7 +228,8 @@ class MemoryPersistence(Persistence):
         that of its name and description. `updated_at` of an entity with a new embedding is a later one. Saves of vectors
         that are known to be of the model before raise EmbedderMismatchError from then on.
 
-        The old embeddings are kept, those of one model, as a way back.
+        The old embeddings are kept, those of one model, as a way back. Where the store is of the embedder's model already,
+        nothing is changed.
 
         Args:
             embedder: of the new embeddings.

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
 
@@ -361,6 +362,7 @@ class Persistence:
         recency: float = 0.0,
         half_life: float = 30.0,
         importance: float = 0.0,
+        on_damaged: Callable[[SynthiansMemoryError], None] | None = None,
     ) -> list[RecallHit]:
         """The memories that `text` is about, best first, by words and by vectors.
 
@@ -379,6 +381,7 @@ class Persistence:
             recency: what a memory of now gets added to its score; half of it after `half_life` days.
             half_life: days.
             importance: what a quickrecal_score of 1 gets added to the score.
+            on_damaged: called in a thread for each hit that cannot be served, which is left out in any case.
 
         Raises:
             SearchTimeoutError: not done in time; the work is stopped.
@@ -387,7 +390,7 @@ class Persistence:
         """
         weights = {"neighbours": neighbours, "recency": recency, "half_life": half_life, "importance": importance}
         query = checked_recall(text, k, mode, where, min_score, fusion, vector_weight=vector_weight, **weights)
-        return await recall(self._opened(), self._embedder, query, timeout)
+        return await recall(self._opened(), self._embedder, replace(query, on_damaged=on_damaged), timeout)
 
     async def remember(
         self,

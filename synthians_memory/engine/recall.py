@@ -10,7 +10,7 @@ It is not the facade, and not the searches themselves (`text_index`, `vectors`);
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +25,7 @@ from synthians_memory.engine.store import Store
 from synthians_memory.engine.text_index import TextIndex
 from synthians_memory.engine.text_query import terms_of
 from synthians_memory.engine.vectors import VectorView
+from synthians_memory.errors import SynthiansMemoryError
 from synthians_memory.models import MemoryEntry, Vector
 from synthians_memory.reports import RecallHit, RecallMode, RecallParts
 
@@ -48,6 +49,7 @@ class RecallQuery:
     Attributes:
         vector: of the text; None where that has none, or it is not to be compared.
         vectors: those that it was made for; None: the present ones.
+        on_damaged: told of what cannot be served.
     """
 
     text: str
@@ -63,6 +65,7 @@ class RecallQuery:
     half_life: float
     importance: float
     vectors: VectorView | None = None
+    on_damaged: Callable[[SynthiansMemoryError], None] | None = None
 
 
 @dataclass(slots=True)
@@ -244,7 +247,7 @@ def _loaded(
         if count == query.k or (query.min_score is not None and score < query.min_score):
             return
         deadline.check()
-        entry = _entry(store, ("memory", entity_id))
+        entry = _entry(store, query, ("memory", entity_id))
         if entry is not None and (query.where is None or matches(entry, query.where)):
             count += 1
             yield RecallHit(entry, score, _parts(store, query, pool, entity_id), query.mode)
@@ -256,9 +259,11 @@ def _parts(store: Store, query: RecallQuery, pool: Pool, entity_id: str) -> Reca
     return RecallParts(own, near, pool.vectors.get(entity_id), recency, importance)
 
 
-def _entry(store: Store, key: Key) -> MemoryEntry | None:
+def _entry(store: Store, query: RecallQuery, key: Key) -> MemoryEntry | None:
     try:
         entity = store.load(key)
-    except UNSERVABLE:
+    except UNSERVABLE as error:
+        if query.on_damaged is not None:
+            query.on_damaged(error)
         return None
     return entity if isinstance(entity, MemoryEntry) else None

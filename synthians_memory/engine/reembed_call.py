@@ -82,6 +82,11 @@ class Reembedder:
             raise ReadOnlyError(f"the store is read-only: {self._state.read_only_reason}")
         target = await self._session.in_thread(self._target_back if back else self._target)
         self._note(embedder=target.model.embedder, embedding_dimension=target.model.dimension)
+        if not back and target.model == present_model(self._state):
+            # An earlier call got that far; changing to it once more would give the way back up.
+            held = await self._session.in_thread(self._previous_bytes)
+            self._note(phase="done", previous_bytes=held)
+            return self._report
         await self._change(target)
         self._note(phase="converting", switched=True)
         await self._convert()

@@ -145,7 +145,9 @@ def checked_recall(
     if not weights["half_life"]:
         raise InvalidValueError("half_life is 0; it must be above")
     tree = None if where is None else parse_where(where)
-    return RecallQuery(typed_text(text), k, mode, tree, min_score, fusion, None, vectors=None, **weights)
+    return RecallQuery(
+        typed_text(text), k, mode, tree, min_score, fusion, None, vectors=None, on_damaged=None, **weights
+    )
 
 
 def _require_number(name: str, value: object, least: float, most: float) -> None:

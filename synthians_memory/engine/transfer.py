@@ -6,7 +6,8 @@ It is not the file that is read or written (`storage.streams`), nor the form of 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -42,6 +43,11 @@ class Importer:
     async def run(self, source: str | os.PathLike[str] | AsyncIterator[list[bytes]]) -> ImportReport:
         """Store everything; see `Persistence.import_memories`."""
         lines = read_lines(source) if isinstance(source, str | os.PathLike) else source
+        # A generator that is left open would be closed by the loop, at the same time as what it reads from.
+        async with aclosing(lines) if isinstance(lines, AsyncGenerator) else nullcontext():
+            return await self._store_all(lines)
+
+    async def _store_all(self, lines: AsyncIterator[list[bytes]]) -> ImportReport:
         number, waiting, size = 0, list[tuple[int, bytes]](), 0
         async for part in lines:
             for data in part:

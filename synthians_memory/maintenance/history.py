@@ -29,7 +29,8 @@ class PastVersion:
     """One version of an entity, or its deletion.
 
     Attributes:
-        time: when it was updated, or deleted.
+        time: when it was written, or deleted, as far as the journal still tells: a restore to that moment has it. Else
+            when it was updated.
         content_hash: "sha256:..."; None of a deletion.
         size: bytes of its file; 0 of a deletion.
         sources: where it is: "store", "journal", or "snapshot" and a name.
@@ -69,18 +70,19 @@ def history_of(store: Backend, key: Key, folder: SnapshotFolder | None = None) -
         if written is None:
             deletions[micros] = PastVersion(from_micros(micros), None, 0, ("journal",))
         else:
-            _note(versions, key, "journal", written)
+            _note(versions, key, "journal", written, micros)
     return sorted((*versions.values(), *deletions.values()), key=lambda version: version.time)
 
 
-def _note(versions: dict[str, PastVersion], key: Key, source: str, data: bytes) -> None:
+def _note(versions: dict[str, PastVersion], key: Key, source: str, data: bytes, wall_micros: int | None = None) -> None:
     if inspect(*key, data).state != "sealed":
         return
     version = sealed_version(key[0], data)
     digest = content_hash_text(version.hash)
     before = versions[digest].sources if digest in versions else ()
     sources = tuple(dict.fromkeys((*before, source)))
-    versions[digest] = PastVersion(from_micros(version.updated_micros), digest, len(data), sources)
+    micros = version.updated_micros if wall_micros is None else wall_micros
+    versions[digest] = PastVersion(from_micros(micros), digest, len(data), sources)
 
 
 def _stored(folder: SnapshotFolder | None, key: Key) -> Iterator[tuple[str, bytes]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from synthians_memory.codec import inspect, sealed_version, version_of
 from synthians_memory.config import StoreConfig
@@ -52,6 +52,7 @@ from synthians_memory.layout import (
 from synthians_memory.maintenance.manifest import Manifest
 from synthians_memory.maintenance.past import Past, Reach
 from synthians_memory.maintenance.restore_plan import Plan, carry_out, finish_interrupted, is_cut_off, make_plan
+from synthians_memory.maintenance.restore_report import Loss, RestoreReport
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.maintenance.snapshots import choose
 from synthians_memory.maintenance.staging import Staging, staged
@@ -61,7 +62,7 @@ from synthians_memory.storage.lock import ReaderLock, StoreLock
 from synthians_memory.storage.segment import SegmentHeader
 from synthians_memory.times import Clock, format_time, from_micros, to_micros
 
-__all__ = ["Loss", "Progress", "RestoreReport", "Wanted", "past_version", "restore_store"]
+__all__ = ["Progress", "Wanted", "past_version", "restore_store"]
 
 Progress = Callable[[int, int], None]
 
@@ -86,83 +87,6 @@ class Wanted:
         return None if self.at is None else to_micros(self.at)
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What was acknowledged after the restored moment, and is now in quarantine only.
-
-    Attributes:
-        since: the restored moment.
-        until: the last update that the replaced store held; None where it could not be read.
-        newer: entities whose replaced version was another one, or that were not there at the moment.
-        returned: entities that had been deleted since, and are back.
-        ids: "kind id" of the first thousand of both.
-        known: whether the replaced store could be read; without that nobody knows.
-    """
-
-    since: datetime
-    until: datetime | None = None
-    newer: int = 0
-    returned: int = 0
-    ids: tuple[str, ...] = ()
-    known: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "since": format_time(self.since),
-            "until": format_time(self.until) if self.until else None,
-            "newer": self.newer,
-            "returned": self.returned,
-            "ids": list(self.ids),
-            "known": self.known,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreReport:
-    """What a restore did.
-
-    Attributes:
-        snapshot: the snapshot it began with.
-        moment: the moment whose state the store has.
-        memories, assemblies, files: how many were restored.
-        replayed: entities whose version came from the journal's archive.
-        quarantine: path of the folder with what was replaced.
-        loss: what was acknowledged after the moment; None where nothing was replaced.
-        missing: what the snapshot itself could not have.
-        problems: why the moment is another one than was asked for, a sentence each.
-        went_on: whether an earlier restore that was cut off was completed, and nothing else done.
-    """
-
-    snapshot: str
-    moment: datetime
-    memories: int = 0
-    assemblies: int = 0
-    files: int = 0
-    replayed: int = 0
-    quarantine: str = ""
-    loss: Loss | None = None
-    missing: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    went_on: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "snapshot": self.snapshot,
-            "moment": format_time(self.moment),
-            "memories": self.memories,
-            "assemblies": self.assemblies,
-            "files": self.files,
-            "replayed": self.replayed,
-            "quarantine": self.quarantine,
-            "loss": self.loss.to_dict() if self.loss else None,
-            "missing": list(self.missing),
-            "problems": list(self.problems),
-            "went_on": self.went_on,
-        }
-
-
 @dataclass(slots=True)
 class _Before:
     """What the store holds before: path -> content hash; None where that cannot be read."""
@@ -176,13 +100,19 @@ class _Before:
 
 @dataclass(slots=True)
 class _Selection:
-    """The past that was found."""
+    """The past that was found.
+
+    Attributes:
+        problems: why the moment is another one than was asked for.
+        archived: whether the journal is archived, so that every moment should be to be had.
+    """
 
     manifest: Manifest
     moment: int
     reach: Reach
     past: Past | None = None
     problems: list[str] = field(default_factory=list)
+    archived: bool = False
 
     def records(self) -> Iterator[Record]:
         """The last change of each entity after the snapshot."""
@@ -221,7 +151,8 @@ def restore_store(
 
     Raises:
         StoreLockedError: another process has the store open.
-        UsageError: the snapshot is of another store than `target`.
+        UsageError: the snapshot is of another store than `target`; or its journal is archived, the moment that was
+            asked for is not to be had all the same, and there is something that would be replaced.
         NotAStoreError: `target` is neither a store nor empty, or not empty with `elsewhere`.
         EntityNotFoundError: there is no such snapshot.
         DamagedBackupError: what the snapshot needs is not what was written; nothing was changed.
@@ -270,7 +201,8 @@ def _require_place(backend: Backend, *, elsewhere: bool) -> None:
             raise NotAStoreError(
                 f"{backend.location} {what}: {name[:80]!r} is there",
                 path=name,
-                hint="Give a directory that is empty or not there yet; nothing was changed.",
+                hint="Give a directory that is empty or not there yet; nothing was changed. A store in it may come from a "
+                "restore that was interrupted after all was in its place: `check` tells.",
             )
 
 
@@ -306,6 +238,8 @@ class _Restore:
                 f"{self._backend.location} is another store than the one that the snapshot {found.manifest.name} is of",
                 hint="Restore it into a new place with --to; nothing was changed.",
             )
+        if found.problems and found.archived and before.rows:
+            raise _out_of_reach(found)
         self._staging.begin()
         entities = self._gather(found)
         for file in found.manifest.files:
@@ -405,7 +339,7 @@ def _select(folder: SnapshotFolder, wanted: Wanted, past_of: Backend) -> _Select
     if not reach.gap and not reach.passed and not past.goes_on:
         problems.append("the journal of that time ends before, or is not to be had")
     moment = at if not problems else max(reach.wall_micros, manifest.taken_micros)
-    return _Selection(manifest, moment, reach, past, problems)
+    return _Selection(manifest, moment, reach, past, problems, past_of.stat(ARCHIVE) is not None)
 
 
 def past_version(folder: SnapshotFolder, key: Key, wanted: Wanted, past_of: Backend) -> tuple[Entity | None, datetime]:
@@ -418,9 +352,12 @@ def past_version(folder: SnapshotFolder, key: Key, wanted: Wanted, past_of: Back
         past_of: the store whose journal tells what was written after the snapshot.
 
     Raises:
+        UsageError: the journal is archived, and the moment is not to be had all the same.
         EntityNotFoundError, DamagedBackupError, DiskError: as `restore_store`.
     """
     found = _select(folder, wanted, past_of)
+    if found.problems and found.archived:
+        raise _out_of_reach(found)
     path = entity_path(*key)
     if key in found.reach.last:
         data = next(record.data for record in found.records() if record.key == key)
@@ -433,6 +370,16 @@ def past_version(folder: SnapshotFolder, key: Key, wanted: Wanted, past_of: Back
     if inspected.state != "sealed" or inspected.entity is None:
         raise DamagedBackupError(f"what is stored as {path} is no file of that entity", path=path)
     return sealed_version(key[0], data).stored_entity(), from_micros(found.moment)
+
+
+def _out_of_reach(found: _Selection) -> UsageError:
+    """Nothing is replaced by another past than the one that was asked for."""
+    moment = format_time(from_micros(found.moment))
+    return UsageError(
+        f"that moment is not to be had: {found.problems[0]}; the last one before it that is, is {moment}",
+        hint="Give --to a new place to get that, or --at that moment; nothing was changed. A restore begins another "
+        "past, which needs a backup of its own before moments of it can be had.",
+    )
 
 
 # What is replaced

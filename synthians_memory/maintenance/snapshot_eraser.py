@@ -36,7 +36,9 @@ class SnapshotEraser:
         try:
             return [*_in_snapshots(backend, traces), *_in_archive(backend, traces)]
         except (DamagedBackupError, StoreLockedError) as error:
-            raise DiskError(f"{error.message}, so that it may still hold what is purged", path=error.path) from error
+            hint = "When that is put right, or over, run the purge again: it goes on."
+            message = f"{error.message}, so that backups may still hold what is purged"
+            raise DiskError(message, path=error.path, hint=hint) from error
 
 
 def _in_snapshots(backend: Backend, traces: Traces) -> Iterator[PurgedPlace]:

@@ -247,3 +247,12 @@ def test_a_significant_exchange_is_captured(call: Called) -> None:
     assert call("capture", "How are you?", "Fine.").json == {"id": None, "captured": False}
     explicit = call("capture", "How are you?", "Fine.", "--importance", 0.3, "--tag", "chat").json["id"]
     assert call("get", explicit).json["tags"] == ["chat"]
+
+
+def test_a_damaged_memory_is_told_and_not_shown(call: Called, store: Path) -> None:
+    tea = call("remember", "Ada drinks tea").json["id"]
+    file = store / "memories" / f"{tea}.json"
+    file.write_text(file.read_text().replace("drinks", "DRINKS"))
+    found = call("recall", "tea", "--mode", "text")
+    assert (found.code, found.json["hits"]) == (5, [])
+    assert f"damaged: memories/{tea}.json" in found.err

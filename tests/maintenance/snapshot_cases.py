@@ -11,7 +11,8 @@ from synthians_memory.engine.store import Store
 from synthians_memory.layout import ENTITY_FOLDERS, key_of_path
 from synthians_memory.maintenance.backup import Taken, take_snapshot
 from synthians_memory.maintenance.manifest import Manifest, Ring
-from synthians_memory.maintenance.restore import RestoreReport, Wanted, restore_store
+from synthians_memory.maintenance.restore import Wanted, restore_store
+from synthians_memory.maintenance.restore_report import RestoreReport
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.maintenance.source import SnapshotSource, base_beside, base_of_open_store
 from synthians_memory.storage.backend import Backend

@@ -12,7 +12,8 @@ import pytest
 
 from synthians_memory import MemoryEntry, MemoryPersistence
 from synthians_memory.maintenance.care import own_directory, snapshots_in
-from synthians_memory.maintenance.restore import RestoreReport, Wanted, restore_store
+from synthians_memory.maintenance.restore import Wanted, restore_store
+from synthians_memory.maintenance.restore_report import RestoreReport
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.times import SystemClock
 
@@ -98,3 +99,13 @@ async def test_a_moment_beyond_a_change_of_the_model_is_not_reached(tmp_path: Pa
     assert await dimensions(tmp_path / "later") == {6}
     async with MemoryPersistence(tmp_path / "later") as store:
         assert len(await store.list_memories()) == COUNT + 3
+
+
+async def test_the_same_model_again_keeps_the_way_back(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path / "store", embedder=OLD) as store:
+        await filled(store)
+        first = await store.reembed(NEW)
+        again = await store.reembed(NEW)
+        assert (first.switched, again.switched, again.previous_bytes) == (True, False, first.previous_bytes)
+        await store.reembed(back=True)
+    assert await dimensions(tmp_path / "store") == {4}

@@ -13,7 +13,8 @@ from synthians_memory.engine.store import Store
 from synthians_memory.layout import ARCHIVE, JOURNAL
 from synthians_memory.maintenance.history import history_of
 from synthians_memory.maintenance.past import trim_archive
-from synthians_memory.maintenance.restore import RestoreReport, Wanted, past_version, restore_store
+from synthians_memory.maintenance.restore import Wanted, past_version, restore_store
+from synthians_memory.maintenance.restore_report import RestoreReport
 from synthians_memory.maintenance.retention import apply_retention
 from synthians_memory.models import MemoryEntry
 from synthians_memory.storage.memory import MemoryBackend

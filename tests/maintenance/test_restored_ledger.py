@@ -11,7 +11,8 @@ from synthians_memory.errors import DiskError
 from synthians_memory.facade import PARTS
 from synthians_memory.ledger import open_ledger
 from synthians_memory.maintenance.care import own_directory, snapshots_in
-from synthians_memory.maintenance.restore import RestoreReport, Wanted, restore_store
+from synthians_memory.maintenance.restore import Wanted, restore_store
+from synthians_memory.maintenance.restore_report import RestoreReport
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.times import SystemClock

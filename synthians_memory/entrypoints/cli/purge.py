@@ -80,6 +80,6 @@ def _tell(receipt: PurgeReceipt, output: Output) -> None:
     for left in receipt.left:
         tell("left", f"{left.path}: {left.why}")
     for entity_id in receipt.not_stored:
-        tell("error", f"there is no {receipt.kind} {entity_id!r}")
+        tell("error", f"there is no {receipt.kind} {entity_id!r}; what else was found of it is removed")
     if receipt.not_stored:
         tell("hint", "`list` shows the ids; --assembly purges assemblies.")

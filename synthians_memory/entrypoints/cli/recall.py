@@ -14,8 +14,8 @@ from rich.text import Text
 
 from synthians_memory.embedder import Embedder
 from synthians_memory.engine.text_marks import Span, matched_spans
+from synthians_memory.entrypoints.cli.damage import Damage
 from synthians_memory.entrypoints.cli.embedders import known_embedder, query_embedder
-from synthians_memory.entrypoints.cli.exits import ExitCode
 from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption
 from synthians_memory.entrypoints.cli.output import Output, cleaned, preview, table, tell
 from synthians_memory.entrypoints.cli.program import run
@@ -87,6 +87,7 @@ def recall(
 async def _recall(place: Place, question: _Question, output: Output, *, explain: bool) -> int:
     place.require()
     embedder = await _embedder(place, question)
+    damage = Damage()
     async with place.reading(embedder) as store:
         hits = await store.recall(
             question.text,
@@ -95,6 +96,7 @@ async def _recall(place: Place, question: _Question, output: Output, *, explain:
             question.where,
             min_score=question.min_score,
             timeout=question.timeout,
+            on_damaged=damage.note,
         )
     if output.json:
         output.document({"hits": [_hit(hit) for hit in hits]})
@@ -104,7 +106,7 @@ async def _recall(place: Place, question: _Question, output: Output, *, explain:
         output.show("nothing found")
     if question.mode is Mode.HYBRID and embedder is None:
         tell("hint", "Found by words alone, since the store names no embedder; --embedder NAME names one.")
-    return ExitCode.OK
+    return damage.exit_code()
 
 
 async def _embedder(place: Place, question: _Question) -> Embedder | None:

@@ -24,7 +24,8 @@ from synthians_memory.errors import EntityNotFoundError, UsageError
 from synthians_memory.facade import PARTS
 from synthians_memory.layout import validate_id
 from synthians_memory.maintenance.care import snapshots_in
-from synthians_memory.maintenance.restore import Loss, RestoreReport, Wanted, past_version, restore_store
+from synthians_memory.maintenance.restore import Wanted, past_version, restore_store
+from synthians_memory.maintenance.restore_report import Loss, RestoreReport
 from synthians_memory.models import Entity
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.times import SystemClock, format_time, parse_time
