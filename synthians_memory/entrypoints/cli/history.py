@@ -11,7 +11,7 @@ import typer
 
 from synthians_memory.entrypoints.cli.exits import ExitCode
 from synthians_memory.entrypoints.cli.options import AssemblyOption, IdArgument, JsonOption, kind_of
-from synthians_memory.entrypoints.cli.output import Output, table
+from synthians_memory.entrypoints.cli.output import Output, table, tell
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.snapshots import FromOption
 from synthians_memory.entrypoints.cli.stores import Place
@@ -21,6 +21,7 @@ from synthians_memory.times import format_time
 
 __all__ = ["EXAMPLES", "history"]
 
+_SHOWN: Final = 19
 EXAMPLES: Final = ("--store notes history pep-0020-001",)
 
 
@@ -45,9 +46,14 @@ async def _history(place: Place, kind: Kind, entity_id: str, directory: str | No
         output.document({"kind": kind, "id": entity_id, "versions": [version.to_dict() for version in found]})
     else:
         output.show(table(("time", "version", "bytes", "where"), map(_row, found), wrapped=("where",)))
-    return ExitCode.OK if found else ExitCode.NOT_FOUND
+    if not found:
+        tell("error", f"nothing is known of the {kind} {entity_id!r}")
+        tell("hint", "`list` shows the ids; give --from where snapshots lie elsewhere.")
+        return ExitCode.NOT_FOUND
+    return ExitCode.OK
 
 
 def _row(version: PastVersion) -> tuple[str, str, str, str]:
-    digest = version.content_hash or "deleted"
+    # Enough of the hash for the eye; JSON has it whole.
+    digest = (version.content_hash or "deleted")[:_SHOWN]
     return format_time(version.time), digest, f"{version.size:,}", ", ".join(version.sources)

@@ -18,7 +18,6 @@ from synthians_memory.entrypoints.cli.stores import Place
 from synthians_memory.maintenance.care import own_directory
 from synthians_memory.maintenance.snapshots import SnapshotInfo
 from synthians_memory.storage.local import LocalBackend
-from synthians_memory.times import format_time
 
 __all__ = ["FromOption", "directory_of", "opened", "settings_of", "snapshot_table"]
 
@@ -65,11 +64,10 @@ def snapshot_table(snapshots: Sequence[SnapshotInfo]) -> Table:
         (
             info.name,
             info.ring,
-            format_time(info.taken_at) if info.taken_at else "",
-            f"{info.memories:,}",
-            f"{info.assemblies:,}",
+            info.taken_at.strftime("%Y-%m-%dT%H:%M:%SZ") if info.taken_at else "",
+            f"{info.memories:,} + {info.assemblies:,}",
             "; ".join(info.problems[:3]) or (f"{info.missing} missing" if info.missing else "whole"),
         )
         for info in snapshots
     ]
-    return table(("name", "ring", "moment", "memories", "assemblies", "state"), rows, wrapped=("state",))
+    return table(("name", "ring", "moment", "entities", "state"), rows, wrapped=("state",))
