@@ -105,7 +105,7 @@ def run(work: Coroutine[Any, Any, int]) -> int:
             return runner.run(work)
         except KeyboardInterrupt:
             tell("interrupted", "everything that was acknowledged is kept.")
-            tell("hint", "Run the same command again; an import skips what is stored already.")
+            tell("hint", "Run the same command again: it goes on, or skips what is done already.")
             flush_output()
             # A thread that waits for standard input cannot be woken, and closing the loop would wait for it.
             os._exit(ExitCode.INTERRUPTED)
