@@ -293,24 +293,25 @@ class MemoryPersistence(Persistence):
         session = self._opened()
         require_ring(ring)
         loop = asyncio.get_running_loop()
-
-        def base_from_writer() -> Base:
-            return asyncio.run_coroutine_threadsafe(_base_of(session), loop).result()
+        # Also a store that an opening has found too damaged to write to is backed up.
+        has_writer = session.store.state.journal is not None
 
         def work() -> BackupReport:
             backend = self._make_backend()
             try:
                 directory = os.fspath(to) if to is not None else own_directory(backend, create=True)
-                source = SnapshotSource(backend, lambda: self._base(backend, base_from_writer), self._clock)
+                source = SnapshotSource(backend, lambda: base(backend), self._clock)
                 days = self.config.backup_retention_days
                 return backup_store(source, directory, ring=ring, parts=PARTS, days=days, full=full, progress=progress)
             finally:
                 backend.close()
 
-        return await asyncio.to_thread(work)
+        def base(backend: Backend) -> Base:
+            if has_writer:
+                return asyncio.run_coroutine_threadsafe(_base_of(session), loop).result()
+            return base_beside(backend, self._clock)
 
-    def _base(self, backend: Backend, from_writer: Callable[[], Base]) -> Base:
-        return base_beside(backend, self._clock) if self._read_only else from_writer()
+        return await asyncio.to_thread(work)
 
     async def history(
         self, memory_id: str, *, kind: Kind = "memory", snapshots: str | os.PathLike[str] | None = None

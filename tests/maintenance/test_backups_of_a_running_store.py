@@ -147,3 +147,16 @@ async def test_two_backups_into_one_directory_at_once(tmp_path: Path) -> None:
         with snapshots_to(str(tmp_path / "to")), pytest.raises(StoreLockedError):
             await store.backup(tmp_path / "to")
         assert (await store.backup(tmp_path / "to")).snapshot.whole
+
+
+async def test_a_store_that_is_too_damaged_to_write_to_is_backed_up(tmp_path: Path) -> None:
+    entries = [MemoryEntry(memory_id=f"m{number}", content="x") for number in range(40)]
+    async with MemoryPersistence(tmp_path) as store:
+        await store.save_memories_batch(entries)
+    for entry in entries[:30]:
+        (tmp_path / "memories" / f"{entry.memory_id}.json").unlink()
+    async with MemoryPersistence(tmp_path) as store:
+        assert store.stats()["read_only"]
+        report = await store.backup()
+        assert report.snapshot.missing == 30
+        assert report.snapshot.memories == 10
