@@ -67,13 +67,18 @@ class MemoryPersistence(Persistence):
         opened = self._session is None
         await super().initialize()
         if opened and self._opened().store.state.journal is not None:
-            await self._replay()
+            try:
+                await self._replay()
+            except BaseException:
+                # Whoever was cancelled here has no store to close.
+                await asyncio.shield(self.close())
+                raise
 
     async def _replay(self) -> None:
         store = self._opened().store
         try:
             report = await replay(self._fallback(), self._remember)
-        except (*_CANNOT_WRITE, StoreLockedError) as error:
+        except Exception as error:  # noqa: BLE001 - an embedder is somebody else's code, and must not keep the store shut
             # What still cannot be stored stays parked.
             store.state.last_error = str(error)
             return

@@ -228,7 +228,9 @@ class _Restore:
 
     def run(self, wanted: Wanted, past_of: Backend, gone_on: Plan | None) -> RestoreReport:
         found = _select(self._folder, wanted, past_of)
-        if gone_on is not None and (gone_on.snapshot, gone_on.moment) == (found.manifest.name, found.moment):
+        # The past that was asked for has ended with that restore, so that its moment need not be to be had once more.
+        same = (wanted.at_micros, found.moment)
+        if gone_on is not None and gone_on.snapshot == found.manifest.name and gone_on.moment in same:
             moment = from_micros(gone_on.moment)
             return RestoreReport(gone_on.snapshot, moment, quarantine=gone_on.quarantine, went_on=True)
         superblock = self._superblock(found.manifest)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from synthians_memory import MemoryEntry, MemoryPersistence
@@ -281,3 +282,32 @@ async def test_a_line_that_is_no_memory_stays(tmp_path: Path) -> None:
         assert report.stored == ("earlier",)
         assert report.unreadable == ('{"content": "half',)
         assert fallback.lines() == [b'{"content": "half']
+
+
+class Offline:
+    """An embedder that answers when it likes."""
+
+    name = "offline"
+    dimension = 2
+    up = False
+
+    def embed(self, texts: list[str]) -> Any:
+        if not self.up:
+            raise ConnectionError("the model is not there")
+        return np.ones((len(texts), 2), dtype=np.float32)
+
+
+async def test_an_embedder_that_fails_does_not_keep_the_store_shut(tmp_path: Path) -> None:
+    embedder = Offline()
+    async with MemoryPersistence(tmp_path, embedder=embedder):
+        Fallback(lambda: LocalBackend(tmp_path)).park(EARLIER)
+    async with MemoryPersistence(tmp_path, embedder=embedder) as store:
+        assert await store.list_memories() == []
+        assert "the model is not there" in str(store.stats()["last_error"])
+        assert parked_in(tmp_path) == ["earlier"]
+    embedder.up = True
+    async with MemoryPersistence(tmp_path, embedder=embedder) as store:
+        stored = await store.load_memory("earlier")
+        assert stored is not None
+        assert stored.embedding is not None
+    assert parked_in(tmp_path) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -41,14 +43,14 @@ async def backed_up(path: Path) -> None:
         await store.backup()
 
 
-def restored(path: Path, *, parts: tuple[object, ...] = PARTS) -> RestoreReport:
+def restored(path: Path, *, parts: tuple[object, ...] = PARTS, wanted: Wanted | None = None) -> RestoreReport:
     backend = LocalBackend(path)
     try:
         directory = own_directory(backend)
     finally:
         backend.close()
     with snapshots_in(directory) as folder:
-        return restore_store(lambda: LocalBackend(path), folder, Wanted(), SystemClock(), parts=parts)  # type: ignore[arg-type]
+        return restore_store(lambda: LocalBackend(path), folder, wanted or Wanted(), SystemClock(), parts=parts)  # type: ignore[arg-type]
 
 
 async def test_a_snapshot_carries_the_head(tmp_path: Path) -> None:
@@ -106,3 +108,28 @@ async def test_a_new_place_has_no_cut(tmp_path: Path) -> None:
         target = lambda: LocalBackend(tmp_path / "new")  # noqa: E731
         restore_store(target, folder, Wanted(), SystemClock(), elsewhere=True, parts=PARTS)
     assert tasks_of(tmp_path / "new") == ["one", "two"]
+
+
+async def test_a_restore_to_a_moment_is_gone_on_with_and_then_done(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path, archive_journal=True) as store:
+        await store.save_memory(MemoryEntry(memory_id="first", content="x"))
+        await store.backup()
+        await store.save_memory(MemoryEntry(memory_id="second", content="x"))
+        await asyncio.sleep(0.01)
+        moment = datetime.now(UTC)
+        await asyncio.sleep(0.01)
+        await store.save_memory(MemoryEntry(memory_id="third", content="x"))
+
+    class Failing:
+        """A part whose process dies."""
+
+        name = "ledger"
+
+        def restored(self, backend: Backend, replaced: str) -> None:
+            raise DiskError("killed here", errno=5)
+
+    with pytest.raises(DiskError, match="killed here"):
+        restored(tmp_path, parts=(Failing(),), wanted=Wanted(at=moment))
+    assert restored(tmp_path, wanted=Wanted(at=moment)).went_on
+    async with MemoryPersistence(tmp_path) as store:
+        assert await store.list_memories() == ["first", "second"]
