@@ -9,7 +9,7 @@ import pytest
 from synthians_memory.engine.commit import Batch
 from synthians_memory.engine.store import Store
 from synthians_memory.errors import SynthiansMemoryError
-from synthians_memory.layout import LOGS, PURGE_PLAN, QUARANTINE, entity_path
+from synthians_memory.layout import INDEX, LOGS, PURGE_PLAN, QUARANTINE, REEMBEDDING, entity_path, part_path
 from synthians_memory.models import MemoryEntry
 from synthians_memory.storage.backend import Backend
 from synthians_memory.testing.clock import ManualClock
@@ -96,11 +96,41 @@ def disk() -> FaultyDisk:
         put(backend, f"{folder}/{origin.rpartition('/')[2]}", kept)
         backend.sync_folder(folder)
         backend.sync_folder(QUARANTINE)
+    leave_replaced_store(backend, segments)
+    leave_staged(backend)
     crashed = disk.crash("keep_all")
     assert {trace.split("/")[0].split(":")[0] for trace in traces(FaultyBackend(crashed))} >= {
-        "memories", "journal", "memory_index.json", "vector_index", "backups", "quarantine",
+        "memories", "journal", "memory_index.json", "vector_index", "backups", "quarantine", "reembedding",
     }  # fmt: skip
     return crashed
+
+
+def leave_replaced_store(backend: FaultyBackend, segments: dict[str, bytes]) -> None:
+    """A whole store in quarantine, as a restore leaves the one that it replaced; beside others' files."""
+    root = f"{QUARANTINE}/20260102_000000_000000/store"
+    files = {
+        path: backend.read(path) or b"" for path in (entity_path("memory", ID), entity_path("memory", "m1"), INDEX)
+    }
+    files |= segments
+    made = {""}
+    for path, data in files.items():
+        target = f"{root}/{path}"
+        parts = target.split("/")[:-1]
+        for folder in ("/".join(parts[: count + 1]) for count in range(len(parts))):
+            if folder not in made:
+                backend.make_folder(folder)
+                made.add(folder)
+        put(backend, target, data)
+    for folder in sorted(made):
+        backend.sync_folder(folder)
+
+
+def leave_staged(backend: FaultyBackend) -> None:
+    """What a change of the model had begun to stage, and a process that died left behind."""
+    backend.make_folder(REEMBEDDING)
+    backend.sync_folder("")
+    put(backend, part_path("0123456789ab", "staged", 1), VERSIONS[0].content.encode())
+    backend.sync_folder(REEMBEDDING)
 
 
 def purge(backend: FaultyBackend) -> None:
