@@ -6,12 +6,14 @@ It restores nothing, and reads one segment at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.records import Key, Record, decode_record
 from synthians_memory.engine.superblock import load_superblock
+from synthians_memory.errors import DamagedViewError, NotRegularFileError, StoreFormatError
 from synthians_memory.layout import ARCHIVE, JOURNAL, archive_folder, archived_path, segment_number, segment_path
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.segment import HEADER_BLOCK, JournalEntry, SegmentHeader, judge_segments
@@ -130,8 +132,10 @@ class Past:
         headers = (SegmentHeader.decode((data or b"")[:HEADER_BLOCK], number) for number, data in window.items())
         facts = [header.facts for header in headers if header is not None]
         if self.goes_on and len(window) == 1:
-            superblock = load_superblock(self._backend)
-            facts += [superblock.facts()] if superblock is not None else []
+            # One that is damaged, or of a restore that was cut off, says nothing; the headers do.
+            with suppress(DamagedViewError, StoreFormatError, NotRegularFileError):
+                superblock = load_superblock(self._backend)
+                facts += [superblock.facts()] if superblock is not None else []
         return self._model is None or all(_fits(self._model, found) for found in facts)
 
     def _window(self, number: int, following: list[int]) -> Mapping[int, bytes | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from command_lines import Called
@@ -56,3 +57,14 @@ def test_the_times_of_the_history_give_its_versions(call: Called) -> None:
     for moment, content in zip(times[1:], ("v2", "v3"), strict=True):
         assert call("restore", "--memory", "a", "--at", moment).code == 8
         assert call("get", "a").json["content"] == content
+
+
+def test_a_moment_is_restored_although_the_superblock_is_damaged(call: Called, tmp_path: Path) -> None:
+    save(call, "a", "v1")
+    assert call("backup").code == 0
+    save(call, "b", "v1")
+    now = datetime.now(UTC).isoformat()
+    superblock = tmp_path / "store" / "store.json"
+    superblock.write_bytes(superblock.read_bytes()[:-20])
+    assert call("restore", "--at", now).code == 8
+    assert ids(call) == ["a", "b"]

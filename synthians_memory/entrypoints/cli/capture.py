@@ -12,7 +12,7 @@ import typer
 
 from synthians_memory.entrypoints.cli.embedders import embedder_for_saving
 from synthians_memory.entrypoints.cli.exits import ExitCode
-from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption
+from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption, MetadataOption
 from synthians_memory.entrypoints.cli.output import Output, cleaned, tell
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
@@ -44,10 +44,7 @@ def capture(
         float | None,
         typer.Option(min=0.0, max=1.0, metavar="SCORE", help="In place of the one found; stores it in any case."),
     ] = None,
-    metadata: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Metadata; VALUE is JSON, or else text. May be repeated."),
-    ] = None,
+    metadata: MetadataOption = None,
     embedder: EmbedderOption = None,
     as_json: JsonOption = False,
 ) -> int:

@@ -22,6 +22,7 @@ __all__ = [
     "EmbedderOption",
     "IdArgument",
     "JsonOption",
+    "MetadataOption",
     "embedder_name",
     "kind_of",
     "require_input",
@@ -41,6 +42,10 @@ EmbedderOption = Annotated[
         help='The embedder: "default" (works offline), or a name such as "sentence-transformers:all-MiniLM-L6-v2". '
         "Without it: the one that the store names.",
     ),
+]
+MetadataOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Metadata; VALUE is JSON, or else text. May be repeated."),
 ]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id; write -- before one that begins with a dash.")]
 

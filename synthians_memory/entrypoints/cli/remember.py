@@ -13,7 +13,7 @@ import typer
 
 from synthians_memory.entrypoints.cli.embedders import embedder_for_saving
 from synthians_memory.entrypoints.cli.exits import ExitCode
-from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption
+from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption, MetadataOption
 from synthians_memory.entrypoints.cli.output import Output, cleaned, tell
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place, index_words
@@ -50,10 +50,7 @@ def remember(
     importance: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, metavar="SCORE", help="Its quickrecal_score, 0 to 1.")
     ] = None,
-    metadata: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Metadata; VALUE is JSON, or else text. May be repeated."),
-    ] = None,
+    metadata: MetadataOption = None,
     embedder: EmbedderOption = None,
     as_json: JsonOption = False,
 ) -> int:
