@@ -13,8 +13,8 @@ from rot_kinds import coarse, flipped, offsets, truncated
 from rot_oracle import MODES, Rot, verify
 from rot_samples import SAMPLES, Sample, disk_of
 
-FLIPS = 9
-CUTS = 4
+FLIPS = 6
+CUTS = 3
 
 PLACES = [
     pytest.param(sample, path, id=f"{sample.name}-{path.replace('/', '-')}")

@@ -16,7 +16,7 @@ from mounts import make_image, require_recording_disks, run
 
 from synthians_memory import SynthiansMemoryError
 
-CUTS = 4
+CUTS = 2
 MANY_CUTS = 40
 RECORDINGS = 4
 CONFIG: dict[str, Any] = {
