@@ -31,7 +31,16 @@ from synthians_memory.maintenance.configuration_keys import (
 )
 from synthians_memory.maintenance.significance import CaptureRules, rules_from
 
-__all__ = ["ARGUMENT", "DEFAULT", "Configuration", "GitHubAlerts", "configured", "load_configuration", "user_file"]
+__all__ = [
+    "ARGUMENT",
+    "DEFAULT",
+    "Configuration",
+    "GitHubAlerts",
+    "configured",
+    "load_configuration",
+    "store_path",
+    "user_file",
+]
 
 ARGUMENT: Final = "argument"
 DEFAULT: Final = "default"
@@ -135,6 +144,17 @@ def load_configuration(
     values["storage.path"] = place
     origins |= {} if origin == DEFAULT else {"storage.path": origin}
     return _configuration(values, origins)
+
+
+def store_path(path: str | os.PathLike[str] | None = None, environment: Mapping[str, str] = os.environ) -> str:
+    """As `load_configuration(path, environment).path`, without a look at the store's own file.
+
+    Raises:
+        As `load_configuration`; of the user's file only where it is the one to say.
+    """
+    if path is None and not environment.get(STORE_VARIABLE):
+        return _place(None, environment, file_of_user(user_file(environment)))[0]
+    return _place(path, environment, None)[0]
 
 
 def user_file(environment: Mapping[str, str] = os.environ) -> str:

@@ -45,7 +45,7 @@ from synthians_memory.entrypoints.cli import (
 )
 from synthians_memory.entrypoints.cli.ledger import commands as ledger
 from synthians_memory.entrypoints.cli.program import Program, RunningCommand
-from synthians_memory.entrypoints.cli.settings import STORE_VARIABLE
+from synthians_memory.maintenance.configuration_keys import STORE_VARIABLE
 
 __all__ = ["app", "main"]
 
