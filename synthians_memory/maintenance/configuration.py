@@ -76,6 +76,7 @@ class Configuration:
         github: where failures are filed as issues; None where they are not.
         values: every key with its value, in the order of docs/configuration.md.
         origins: where each that is not a default came from: a file, a variable of the environment, or ARGUMENT.
+        files: those that were read, in rising order.
     """
 
     path: str
@@ -88,6 +89,7 @@ class Configuration:
     github: GitHubAlerts | None
     values: Mapping[str, Any]
     origins: Mapping[str, str]
+    files: tuple[str, ...] = ()
 
     def origin(self, key: str) -> str:
         """Where the value of `key` came from; DEFAULT where nobody gave one."""
@@ -143,7 +145,7 @@ def load_configuration(
         values[key], origins[key] = value, ARGUMENT
     values["storage.path"] = place
     origins |= {} if origin == DEFAULT else {"storage.path": origin}
-    return _configuration(values, origins)
+    return _configuration(values, origins, tuple(file.path for file in files))
 
 
 def store_path(path: str | os.PathLike[str] | None = None, environment: Mapping[str, str] = os.environ) -> str:
@@ -165,7 +167,7 @@ def user_file(environment: Mapping[str, str] = os.environ) -> str:
     return os.path.join(folder, "synthians-memory", CONFIGURATION)
 
 
-def _configuration(values: Mapping[str, Any], origins: Mapping[str, str]) -> Configuration:
+def _configuration(values: Mapping[str, Any], origins: Mapping[str, str], files: tuple[str, ...]) -> Configuration:
     settings = {name: values[f"storage.{name}"] for name in sorted(STORE_SETTINGS) if f"storage.{name}" in origins}
     tags = {
         key.removeprefix("capture.tags."): words for key, words in values.items() if key.startswith("capture.tags.")
@@ -181,6 +183,7 @@ def _configuration(values: Mapping[str, Any], origins: Mapping[str, str]) -> Con
         github=_github(values, origins),
         values=MappingProxyType(dict(values)),
         origins=MappingProxyType(dict(origins)),
+        files=files,
     )
 
 
