@@ -45,7 +45,7 @@ def hooks_of(
 
 def _issues(wanted: GitHubAlerts, token: str, url: str) -> AlertHook:
     try:
-        return GitHubIssues(wanted.repository, token, labels=wanted.labels, assignees=wanted.assignees, url=url)
+        return GitHubIssues(wanted.project, token, labels=wanted.labels, assignees=wanted.assignees, url=url)
     except (InvalidValueError, MissingExtraError) as error:
         return _NoIssues(error)
 

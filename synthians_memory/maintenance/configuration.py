@@ -51,12 +51,12 @@ class GitHubAlerts:
     """Where failures are filed as issues.
 
     Attributes:
-        repository: OWNER/NAME.
+        project: OWNER/NAME of the repository.
         labels: beside those of the document.
         assignees: who is to look at them.
     """
 
-    repository: str
+    project: str
     labels: tuple[str, ...] = ()
     assignees: tuple[str, ...] = ()
 
@@ -190,15 +190,15 @@ def _configuration(values: Mapping[str, Any], origins: Mapping[str, str], files:
 def _github(values: Mapping[str, Any], origins: Mapping[str, str]) -> GitHubAlerts | None:
     if not values["alerts.github.enabled"]:
         return None
-    repository = values["alerts.github.repository"]
-    if repository is None:
+    project = values["alerts.github.repository"]
+    if project is None:
         path = origins["alerts.github.enabled"]
         hint = "Give alerts.github.repository as OWNER/NAME."
         raise InvalidValueError(
             f"{path} switches alerts.github on, and no file names a repository", path=path, hint=hint
         )
     labels, assignees = values["alerts.github.labels"], values["alerts.github.assignees"]
-    return GitHubAlerts(repository, tuple(labels), tuple(assignees))
+    return GitHubAlerts(project, tuple(labels), tuple(assignees))
 
 
 def _place(

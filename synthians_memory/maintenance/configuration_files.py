@@ -141,9 +141,9 @@ def _checked(path: str, data: bytes, users: str | None) -> dict[str, Any]:
             raise _unknown(path, key)
         _naming(path, key, lambda key=key, value=value: require_value(key, value))  # type: ignore[misc]
     _naming(path, "capture", lambda: rules_from(document.get("capture", {})))
-    repository = document.get("alerts", {}).get("github", {}).get("repository")
-    if repository is not None:
-        _naming(path, "alerts.github.repository", lambda: require_project(repository))
+    project = document.get("alerts", {}).get("github", {}).get("repository")
+    if project is not None:
+        _naming(path, "alerts.github.repository", lambda: require_project(project))
     return document
 
 
