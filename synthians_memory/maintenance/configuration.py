@@ -206,7 +206,7 @@ def _place(
 ) -> tuple[str, str]:
     """The store's directory, and who says so."""
     if path is not None:
-        return _expanded(os.fspath(path), environment), ARGUMENT
+        return _expanded(StoreConfig().with_overrides(storage_path=path).storage_path, environment), ARGUMENT
     if environment.get(STORE_VARIABLE):
         return _expanded(environment[STORE_VARIABLE], environment), STORE_VARIABLE
     if of_user is not None and of_user.storage_path is not None:
