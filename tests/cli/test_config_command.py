@@ -98,6 +98,17 @@ def test_the_store_is_where_the_users_file_says(home: Path, store: Path, tmp_pat
     assert json.loads(bare("--store", str(tmp_path / "new"), "init").stdout)["location"] == str(tmp_path / "new")
 
 
+def test_a_restore_leaves_the_settings_and_a_move_takes_them_along(call: Called, store: Path, tmp_path: Path) -> None:
+    write(store, storage={"durability": "interval"})
+    assert call("backup").code == 0
+    content = write(store, storage={"durability": "interval", "flush_threshold": 7}).read_bytes()
+    assert call("restore").code == 8
+    assert (store / "config.yaml").read_bytes() == content
+    assert call("move", tmp_path / "moved").code == 0
+    assert (tmp_path / "moved" / "config.yaml").read_bytes() == content
+    assert call.on(tmp_path / "moved")("stats").json["durability"] == "interval"
+
+
 def test_capture_goes_by_the_rules_of_the_store(call: Called) -> None:
     rule = {"name": "tea", "words": ["tea"], "importance": 0.4}
     write(call.store, capture={"rules": [rule], "tags": {"people": ["Ada"]}})
