@@ -79,7 +79,7 @@ def parse(path: str, data: bytes) -> dict[str, Any]:
         InvalidTypeError: it holds something else than sections.
     """
     try:
-        document = yaml.load(data.decode("utf-8-sig"), _Loader)  # noqa: S506 - a SafeLoader with less
+        document = yaml.load(data.decode("utf-8"), _Loader)  # noqa: S506 - a SafeLoader with less
     except UnicodeDecodeError as error:
         raise InvalidValueError(
             f"{path} is not UTF-8, at byte {error.start}", path=path, hint="Save it as UTF-8."
@@ -106,7 +106,7 @@ def _refused(path: str, problem: str) -> InvalidValueError:
 def _problem(error: yaml.YAMLError, data: bytes) -> str:
     """What is wrong and where."""
     if isinstance(error, yaml.reader.ReaderError):
-        before = data.decode("utf-8-sig")[: error.position]
+        before = data.decode("utf-8")[: error.position]
         return f"a character that cannot stand there, in line {before.count(chr(10)) + 1}"
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or "it is not well-formed"

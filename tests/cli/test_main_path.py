@@ -47,6 +47,15 @@ def test_export_to_a_compressed_file(call: Called, store: Path, tmp_path: Path) 
     assert copy("export").out == plain
 
 
+def test_a_file_from_windows_is_imported(call: Called, tmp_path: Path) -> None:
+    file = tmp_path / "windows.jsonl"
+    file.write_bytes(b'\xef\xbb\xbf{"id": "a", "content": "x"}\r\n{"id": "b", "content": "y"}\r\n')
+    for given in (file, "-"):
+        outcome = call("import", given, given=file.read_bytes())
+        assert (outcome.code, outcome.json["problems"]) == (0, [])
+    assert sorted(row["id"] for row in call("list").lines) == ["a", "b"]
+
+
 def test_importing_again_stores_nothing_twice(call: Called, store: Path) -> None:
     again = call("import", "-", "--embed", given=b"\n".join(FEW))
     assert (again.code, again.json["imported"], again.json["skipped"]) == (0, 0, len(FEW))
