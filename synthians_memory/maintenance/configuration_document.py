@@ -87,8 +87,10 @@ def parse(path: str, data: bytes) -> dict[str, Any]:
     except yaml.YAMLError as error:
         # Its own text has the lines around the place, in which a secret may stand.
         raise _refused(path, _problem(error, data)) from None
-    except (ValueError, RecursionError) as error:
-        raise _refused(path, "a number that is too long, or too many brackets") from error
+    except RecursionError as error:
+        raise _refused(path, "it is nested too deeply") from error
+    except ValueError as error:
+        raise _refused(path, "it has a number that is too long") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
