@@ -12,8 +12,9 @@ from typing import Final
 from synthians_memory.errors import InvalidValueError, NotFiledError
 from synthians_memory.extras import import_extra
 from synthians_memory.maintenance.issue_document import IssueDocument
+from synthians_memory.redaction import redacted_text
 
-__all__ = ["TOKEN_VARIABLE", "GitHubIssues"]
+__all__ = ["TOKEN_VARIABLE", "GitHubIssues", "require_project"]
 
 TOKEN_VARIABLE: Final = "SYNTHIANS_MEMORY_GITHUB_TOKEN"  # noqa: S105 - the name of a variable
 _INSTALL: Final = 'Install what files issues: pip install "synthians-memory[ops]".'
@@ -48,8 +49,7 @@ class GitHubIssues:
         retries: int = 3,
         backoff: float = 1.0,
     ) -> None:
-        if not _PROJECT.fullmatch(project):
-            raise InvalidValueError(f"{project!r} names no repository", hint="Write OWNER/NAME.")
+        require_project(project)
         if not token:
             raise InvalidValueError("there is no token to file issues with", hint=f"Set {TOKEN_VARIABLE}.")
         self._urllib3 = import_extra("urllib3", _INSTALL)
@@ -83,3 +83,9 @@ class GitHubIssues:
             ) from error
         if answer.status != _MADE:
             raise NotFiledError(f"the issue {document.fingerprint} was not filed: {self._url} answered {answer.status}")
+
+
+def require_project(project: str) -> None:
+    """Refuse what is no OWNER/NAME. Raises InvalidValueError; a secret in it is not shown."""
+    if not _PROJECT.fullmatch(project):
+        raise InvalidValueError(f"{redacted_text(repr(project))} names no repository", hint="Write OWNER/NAME.")
