@@ -116,7 +116,9 @@ class Diagnosis:
     def troubles(self) -> tuple[Trouble, ...]:
         """Everything that is wrong, or worth knowing: the most urgent first, else in the order of examining."""
         found = [one for examined in self.examined for one in examined.troubles]
-        return tuple(sorted(found, key=lambda one: _ORDER[one.urgency]))
+        # What an opening says may be what its remains say as well.
+        once = {(one.code, one.commands): one for one in reversed(found)}
+        return tuple(sorted((one for one in found if one in once.values()), key=lambda one: _ORDER[one.urgency]))
 
     @property
     def is_well(self) -> bool:
@@ -156,7 +158,8 @@ def trouble(code: str, message: str, location: str, *, name: str = "", file: str
         code: a key of TROUBLE_REMEDIES.
         message: what was found.
         location: the store's directory.
-        name, file: as in `rendered`.
+        name: as in `rendered`.
+        file: as in `rendered`.
         advice: goes before that of the remedy.
     """
     remedy = remedy_for(code)

@@ -6,6 +6,7 @@ It is not the check of the memories themselves, which the engine has, nor what i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -37,14 +38,14 @@ from synthians_memory.layout import (
     RESTORE_PLAN,
 )
 from synthians_memory.maintenance.care import own_directory, snapshots_in
-from synthians_memory.maintenance.diagnosis import Examined, Trouble, trouble, troubles_of
+from synthians_memory.maintenance.diagnosis import Examined, trouble, troubles_of
 from synthians_memory.maintenance.fallback import Fallback, parked_memory
 from synthians_memory.maintenance.snapshots import SnapshotInfo, verify_snapshots
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
-from synthians_memory.storage.lock import read_holder
 from synthians_memory.storage.local import LocalBackend
-from synthians_memory.times import format_time, from_micros, to_micros
+from synthians_memory.storage.lock import read_holder
+from synthians_memory.times import format_time, from_micros, parse_time, to_micros
 
 __all__ = [
     "Progress",
@@ -56,13 +57,18 @@ __all__ = [
     "examine_passes",
     "examine_snapshots",
     "examine_store",
+    "examined_findings",
+    "own_snapshots",
     "unopened",
 ]
 
 # Called with what is examined, how many steps of it are done, and of how many; 0 where that is not known.
 Progress = Callable[[str, int, int], None]
 
-_DAY_MICROS: Final = 86_400_000_000
+_HOUR_MICROS: Final = 3_600_000_000
+_DAY_MICROS: Final = 24 * _HOUR_MICROS
+# So many passes may be left out before that is worth a word.
+_MISSED: Final = 3
 _OLD_DAYS: Final = 2
 _LAST_LINES_BYTES: Final = 64 * 1024
 # Error of an opening -> the code of the trouble; the first row that fits counts.
@@ -204,7 +210,9 @@ def _judged_snapshots(found: Sequence[SnapshotInfo], location: str, *, now: int,
     taken = to_micros(newest.taken_at) if newest.taken_at else now
     days = max(0, now - taken) // _DAY_MICROS
     if days >= _OLD_DAYS and changed is not None and changed != newest.sequence:
-        troubles.append(trouble("backup_old", f"the newest whole snapshot, {newest.name}, is {days} days old", location))
+        troubles.append(
+            trouble("backup_old", f"the newest whole snapshot, {newest.name}, is {days} days old", location)
+        )
     detail = f"{len(found):,} snapshots read and hashed; the newest whole one is of {format_time(from_micros(taken))}"
     return Examined.of("backups", detail, troubles)
 
@@ -220,10 +228,10 @@ def own_snapshots(backend: Backend) -> str | None:
 # What is kept for people
 
 
-def examine_parked(backend: Backend, location: str) -> Examined:
+def examine_parked(open_backend: Callable[[], Backend], location: str) -> Examined:
     """Memories that could not be stored. Raises DiskError."""
     try:
-        lines = Fallback(lambda: _Borrowed(backend)).lines()
+        lines = Fallback(open_backend).lines()
     except NotRegularFileError as error:
         return Examined.of("parked memories", error.message, [trouble("parked_unreadable", error.message, location)])
     memories = sum(parked_memory(line) is not None for line in lines)
@@ -243,7 +251,11 @@ def examine_alerts(backend: Backend, location: str) -> Examined:
     found = []
     if names:
         path = f"{ISSUES}/{names[-1]}"
-        found.append(trouble("alerts_open", f"{len(names):,} in {ISSUES}/; the newest: {_title(backend, path)}", location, file=path))
+        found.append(
+            trouble(
+                "alerts_open", f"{len(names):,} in {ISSUES}/; the newest: {_title(backend, path)}", location, file=path
+            )
+        )
     return Examined.of("alerts", f"{len(names):,} open" if names else "none", found)
 
 
@@ -253,15 +265,33 @@ def _title(backend: Backend, path: str) -> str:
     return next(titles, path)
 
 
-def examine_passes(backend: Backend, location: str) -> Examined:
-    """When the health monitor last passed, and how that ended. Raises DiskError."""
-    last = next(reversed(list(_last_lines(backend, HEALTH_LOG))), None)
-    if last is None:
+def examine_passes(backend: Backend, location: str, *, now: int, hours: float) -> Examined:
+    """When the health monitor last passed, and how that ended.
+
+    Args:
+        backend: the store.
+        location: its directory.
+        now: the time, microseconds since 1970.
+        hours: how much time is meant to lie between two passes.
+
+    Raises:
+        DiskError: the log cannot be read.
+    """
+    lines = list(_last_lines(backend, HEALTH_LOG))
+    if not lines:
         return Examined.of("health passes", "none: `health` from cron, or `monitor` in a program, makes them")
-    outcome = str(last.get("outcome", "unknown"))
-    detail = f"the last one at {last.get('at', 'an unknown time')}: {outcome}"
+    outcome, at = str(lines[-1].get("outcome", "unknown")), lines[-1].get("at")
+    detail = f"the last one at {at or 'an unknown time'}: {outcome}"
     found = [trouble("pass_failed", detail, location)] if outcome == "failed" else []
+    if isinstance(at, str) and _is_overdue(at, now, hours):
+        found.append(trouble("pass_overdue", f"{detail}; one is meant to come every {hours:g} hours", location))
     return Examined.of("health passes", detail, found)
+
+
+def _is_overdue(at: str, now: int, hours: float) -> bool:
+    with suppress(InvalidValueError):
+        return now - to_micros(parse_time(at)) > _MISSED * hours * _HOUR_MICROS
+    return False
 
 
 def _last_lines(backend: Backend, path: str) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,14 @@ from synthians_memory.maintenance.diagnosis import Examined, Trouble, trouble
 from synthians_memory.storage.permissions import Permissions, survey_permissions
 from synthians_memory.storage.room import DiskRoom, disk_room
 
-__all__ = ["examine_disk", "examine_permissions", "examine_software", "judge_permissions", "judge_room", "missing_extras"]
+__all__ = [
+    "examine_disk",
+    "examine_permissions",
+    "examine_software",
+    "judge_permissions",
+    "judge_room",
+    "missing_extras",
+]
 
 _MIB: Final = 1024 * 1024
 # Below the first saves are about to be refused; below the second checkpoints and repairs may be.
