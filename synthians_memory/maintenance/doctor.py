@@ -20,7 +20,7 @@ from synthians_memory.errors import (
     PermissionDeniedError,
     SynthiansMemoryError,
 )
-from synthians_memory.layout import FAISS_FILE, INDEX, MAPPING, SNAPSHOTS
+from synthians_memory.layout import FAISS_FILE, INDEX, MAPPING, RESTORE_PLAN, SNAPSHOTS
 from synthians_memory.maintenance.configuration import Configuration, load_configuration
 from synthians_memory.maintenance.diagnosis import Diagnosis, Examined, trouble
 from synthians_memory.maintenance.examinations import (
@@ -107,7 +107,7 @@ class _Doctor:
         try:
             backend = self._backend()
         except SynthiansMemoryError as error:
-            self._examined.append(unopened(_as_missing(error, self._location), self._location, can_restore=False))
+            self._examined.append(unopened(_as_missing(error, self._location), self._location))
         else:
             try:
                 holder = self._examine_directory(backend, parts, snapshots, further)
@@ -191,7 +191,8 @@ class _Doctor:
         try:
             store = Store.open(self._backend(), config, self._clock, read_only=True)
         except SynthiansMemoryError as error:
-            self._examined.append(unopened(error, self._location, can_restore=can_restore))
+            restoring = os.path.lexists(os.path.join(self._location, RESTORE_PLAN))
+            self._examined.append(unopened(error, self._location, can_restore=can_restore, restoring=restoring))
             return False
         try:
             self._embedder = store.state.superblock.embedder

@@ -22,6 +22,7 @@ from synthians_memory.errors import (
     NotAStoreError,
     NotRegularFileError,
     OutdatedFormatError,
+    PermissionDeniedError,
     StoreLockedError,
     StoreMovedError,
     SynthiansMemoryError,
@@ -79,7 +80,9 @@ _REFUSALS: Final[tuple[tuple[type[SynthiansMemoryError], str], ...]] = (
     (UnsupportedFormatError, "format_newer"),
     (EmbedderMismatchError, "settings_refused"),
     (StoreLockedError, "store_busy"),
+    (PermissionDeniedError, "permissions_missing"),
 )
+_HINTED: Final = ("store_moved", "settings_refused", "store_unreadable")
 
 
 # The store itself
@@ -98,20 +101,26 @@ def examine_store(store: Store, location: str, progress: Progress) -> Examined:
     return Examined.of("memories", f"{counts}; every byte read", troubles_of([*noted, *findings], location))
 
 
-def unopened(error: SynthiansMemoryError, location: str, *, can_restore: bool) -> Examined:
+def unopened(
+    error: SynthiansMemoryError, location: str, *, can_restore: bool = False, restoring: bool = False
+) -> Examined:
     """What to say of a store that cannot be opened, not even for reading.
 
     Args:
         error: why.
         location: its directory.
         can_restore: whether it has snapshots of its own.
+        restoring: whether a restore has put files in place, and has not ended.
     """
     code = next((code for kind, code in _REFUSALS if isinstance(error, kind)), "store_unreadable")
-    advice = f"{error.hint}" if error.hint else ""
+    if restoring and code == "format_newer":
+        code = "restore_unfinished"
+    elif can_restore and code in ("no_store", "store_unreadable"):
+        # An empty store would hide that there are backups.
+        code = "store_lost"
+    # The hint of an error speaks to programs as well; the remedy has the whole command.
+    advice = error.hint if code in _HINTED else ""
     found = trouble(code, error.message, location, advice=advice)
-    if can_restore and code in ("no_store", "store_unreadable"):
-        # What is there goes to quarantine, and an empty store would hide that there are backups.
-        found = trouble("store_lost", error.message, location, advice=advice)
     return Examined("memories", "skipped", f"not opened: {error.message}", (found,), error)
 
 

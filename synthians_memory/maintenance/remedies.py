@@ -118,7 +118,7 @@ TROUBLE_REMEDIES: Final[dict[str, Remedy]] = {
     "permissions_missing": Remedy("urgent", "Files of the store cannot be read or written by this user.", ("chmod -R u+rwX {path}",)),
     "owned_by_others": Remedy("soon", "Files of the store belong to another user than its directory: a program was run as somebody else, as with sudo.", ("sudo chown -R --reference={path} {path}",)),
     "open_to_others": Remedy("soon", "Other users of this machine can read or change memories.", ("chmod -R go-rwx {path}",)),
-    "disk_read_only": Remedy("urgent", "The disk is mounted read-only, which Linux does by itself when a disk fails.", ("dmesg | tail -50",), "Save a copy (`{store} backup --to DIR` on another disk), then have the disk looked at."),
+    "disk_read_only": Remedy("urgent", "The disk is mounted read-only, which Linux does by itself when a disk fails.", ("dmesg | tail -50",), "Save a copy (`{store} backup DIR` on another disk), then have the disk looked at."),
     "disk_full": Remedy("urgent", "The disk is nearly full. Saves will be refused; deleting is still possible.", ("{store} sweep-expired",), "Free space, or move the store to a larger disk: `{store} move NEWPATH`."),
     "disk_filling": Remedy("soon", "The disk has little room left; checkpoints and repairs write indexes anew and need it.", ("{store} sweep-expired",), "Free space, or move the store to a larger disk: `{store} move NEWPATH`."),
     "inodes_few": Remedy("soon", "The file system can hold few further files, and each memory is one.", ("{store} sweep-expired",), "Remove files that nobody needs, or move the store: `{store} move NEWPATH`."),
@@ -134,7 +134,7 @@ TROUBLE_REMEDIES: Final[dict[str, Remedy]] = {
     "extra_missing": Remedy("note", "Libraries of an extra are not installed; what needs them says so when it is used.", ("pip install 'synthians-memory[{name}]'",)),
     "python_untested": Remedy("note", "This version of Python is not among those that the library is tested with.", ()),
     "backup_damaged": Remedy("urgent", "A snapshot is not what was written, or never had everything: it cannot bring all back.", ("{store} backups --verify", "{store} backup --full"), "A full backup reads everything again, and stores anew what is rotten."),
-    "backup_missing": Remedy("soon", "There is no backup. What a broken disk or a wrong hand takes is gone.", ("{store} backup",), "Better still on another disk: `{store} backup --to DIR`."),
+    "backup_missing": Remedy("soon", "There is no backup. What a broken disk or a wrong hand takes is gone.", ("{store} backup",), "Better still on another disk: `{store} backup DIR`."),
     "backup_old": Remedy("soon", "The newest whole backup is old, and the store has changed since.", ("{store} backup",)),
     "backups_unreadable": Remedy("urgent", "The snapshots cannot be read.", ("{store} backups",)),
 }  # fmt: skip

@@ -75,7 +75,6 @@ _COMMANDS: Final[_Commands] = (
     ("recall", recall.recall, recall.EXAMPLES),
     ("search", search.search, search.EXAMPLES),
     ("stats", stats.stats, stats.EXAMPLES),
-    ("doctor", doctor.doctor, doctor.EXAMPLES),
     ("check", check.check, check.EXAMPLES),
     ("repair", repair.repair, repair.EXAMPLES),
     ("adopt", adopt.adopt, adopt.EXAMPLES),
@@ -89,6 +88,7 @@ _COMMANDS: Final[_Commands] = (
     ("backups", backups.backups, backups.EXAMPLES),
     ("restore", restore.restore, restore.EXAMPLES),
     ("history", history.history, history.EXAMPLES),
+    ("doctor", doctor.doctor, doctor.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
 # Commands with a name of two words: the first, what they are for, and the commands behind it.
