@@ -48,7 +48,7 @@ class Trouble:
     @property
     def is_damage(self) -> bool:
         """Whether bytes are not what was written."""
-        return self.code == "backup_damaged" or any(finding.severity == "damage" for finding in self.findings)
+        return self.code == "snapshot_damaged" or any(finding.severity == "damage" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -209,7 +209,7 @@ def _judged_snapshots(found: Sequence[SnapshotInfo], location: str, *, now: int,
     if damaged:
         why = damaged[-1].problems[0] if damaged[-1].problems else f"it lacks {damaged[-1].missing} files"
         more = f"; and {len(damaged) - 1:,} more are not whole" if len(damaged) > 1 else ""
-        troubles.append(trouble("backup_damaged", f"the snapshot {damaged[-1].name}: {why}{more}", location))
+        troubles.append(trouble("snapshot_damaged", f"the snapshot {damaged[-1].name}: {why}{more}", location))
     whole = [info for info in found if info.whole and info.taken_at is not None]
     if not whole:
         if changed:

@@ -94,6 +94,27 @@ _FINDINGS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "fact_stale": ("A promoted fact has expired.", (), "Promote it anew from a fresh run if it still holds."),
     "fact_unsupported": ("A promoted fact names a run that the log does not have.", (), "Promote it anew with `{store} ledger promote`, from a run that establishes it."),
     "fact_not_remembered": ("A promoted fact is not among the memories, so that `recall` does not find it.", ("{store} ledger doctor --mend",), ""),
+    "database_damaged": (
+        "A database of a part beside the memories fails SQLite's own check.",
+        ("{store} backups --verify", "{store} health"),
+        "A health pass brings it back from a snapshot, and keeps the damaged one in quarantine/.",
+    ),
+    "space_low": (
+        "The disk of the store has little room left.",
+        ("{store} sweep-expired",),
+        "Free space, or move the store to a larger disk: `{store} move NEWPATH`.",
+    ),
+    "inodes_low": (
+        "The file system can hold few further files, and each memory is one.",
+        ("{store} sweep-expired",),
+        "Remove files that nobody needs, or move the store: `{store} move NEWPATH`.",
+    ),
+    "backup_overdue": ("The newest whole backup is older than it should be.", ("{store} backup",), ""),
+    "backup_damaged": (
+        "A snapshot is not what was written: it cannot bring all back.",
+        ("{store} backups --verify", "{store} backup --full"),
+        "A full backup reads everything again, and stores anew what is rotten.",
+    ),
     "repair_refused": ("An automatic repair would have dropped a large part of the store and did nothing: a disk may not be mounted.", ("{store} repair --dry-run", "{store} repair"), "Look first whether all files are there. Only then run the repair by hand; it says what it takes out of the way."),
 }  # fmt: skip
 
@@ -133,7 +154,7 @@ TROUBLE_REMEDIES: Final[dict[str, Remedy]] = {
     "embedder_missing": Remedy("soon", "The library of the store's embedder is not installed: texts are saved without embeddings, and recall goes by words alone.", ("pip install 'synthians-memory[embed]'",)),
     "extra_missing": Remedy("note", "Libraries of an extra are not installed; what needs them says so when it is used.", ("pip install 'synthians-memory[{name}]'",)),
     "python_untested": Remedy("note", "This version of Python is not among those that the library is tested with.", ()),
-    "backup_damaged": Remedy("urgent", "A snapshot is not what was written, or never had everything: it cannot bring all back.", ("{store} backups --verify", "{store} backup --full"), "A full backup reads everything again, and stores anew what is rotten."),
+    "snapshot_damaged": Remedy("urgent", "A snapshot is not what was written, or never had everything: it cannot bring all back.", ("{store} backups --verify", "{store} backup --full"), "A full backup reads everything again, and stores anew what is rotten."),
     "backup_missing": Remedy("soon", "There is no backup. What a broken disk or a wrong hand takes is gone.", ("{store} backup",), "Better still on another disk: `{store} backup DIR`."),
     "backup_old": Remedy("soon", "The newest whole backup is old, and the store has changed since.", ("{store} backup",)),
     "backups_unreadable": Remedy("urgent", "The snapshots cannot be read.", ("{store} backups",)),
