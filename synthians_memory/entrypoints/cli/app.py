@@ -36,6 +36,7 @@ from synthians_memory.entrypoints.cli import (
     remember,
     repair,
     replay,
+    report,
     restore,
     search,
     state,
@@ -89,6 +90,7 @@ _COMMANDS: Final[_Commands] = (
     ("restore", restore.restore, restore.EXAMPLES),
     ("history", history.history, history.EXAMPLES),
     ("doctor", doctor.doctor, doctor.EXAMPLES),
+    ("report", report.report, report.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
 # Commands with a name of two words: the first, what they are for, and the commands behind it.
