@@ -77,7 +77,7 @@ def bins_of(first: int, last: int) -> Bins:
         # Hours are for a store of a day or two.
         if found.count <= (48 if unit == "hour" else _MOST_BINS):
             return found
-    days = -(-(last - first + 1) // (_MOST_BINS - 1) // _DAY // 10) * 10 + 10
+    days = -(-(last - first + 1) // (_MOST_BINS - 1) // _DAY // 10) * 10
     return _bins(first, last, days * _DAY, f"{days} days")
 
 
@@ -124,7 +124,7 @@ def outcome_strip(name: str, title: str, description: str, outcomes: Sequence[tu
         height = float(_LEVELS[known])
         rects.append(_titled_rect(known, number * 10 + 0.5, _HEIGHT - height, 9.0, height, said))
     # A few passes must not look like walls.
-    return drawing(name, title, description, (max(10 * len(outcomes), 480), _HEIGHT), *rects, class_="strip")
+    return drawing(name, title, description, (max(10 * len(outcomes), 600), _HEIGHT), *rects, class_="strip")
 
 
 def _titled_rect(class_: str, x: float, y: float, width: float, height: float, title: str) -> Element:

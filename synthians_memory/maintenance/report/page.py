@@ -38,7 +38,11 @@ from synthians_memory.times import from_micros, to_micros
 __all__ = ["page_of"]
 
 _ROWS: Final = 50
-_MOST_SENTENCE: Final = 300
+_MOST_COLUMNS: Final = 180
+_MOST_SENTENCE: Final = 160
+# Of each kind on the timeline, the latest.
+_MOST_MARKS: Final = 200
+# The worst last.
 _OUTCOMES: Final = {
     "healthy": "nothing was wrong",
     "findings": "something was only reported",
@@ -171,7 +175,7 @@ def _health_in_words(passes: Sequence[Pass]) -> str:
 def _passes(passes: Sequence[Pass]) -> tuple[Element | None, ...]:
     if not passes:
         return ()
-    said = [(one.outcome, _pass_in_words(one)) for one in passes]
+    said = [_column(found) for found in _bundled(passes)]
     strip = outcome_strip("passes", "Health passes", _health_in_words(passes), said)
     figure = element("figure", strip, times_row(passes[0].at, passes[-1].at) if len(passes) > 1 else None)
     seen = [name for name in _OUTCOMES if any(one.outcome == name for one in passes)]
@@ -180,6 +184,20 @@ def _passes(passes: Sequence[Pass]) -> tuple[Element | None, ...]:
     for one in passes:
         findings.update(dict(one.findings))
     return figure, legend, _findings_over_time(findings), _table_of_passes(passes)
+
+
+def _bundled(passes: Sequence[Pass]) -> list[Sequence[Pass]]:
+    """The passes, several together where there are too many for a narrow screen."""
+    each = -(-len(passes) // _MOST_COLUMNS)
+    return [passes[start : start + each] for start in range(0, len(passes), each)]
+
+
+def _column(passes: Sequence[Pass]) -> tuple[str, str]:
+    """The worst outcome among `passes`, and what is said of it."""
+    ranks = {outcome: rank for rank, outcome in enumerate(_OUTCOMES)}
+    worst = max(passes, key=lambda one: ranks.get(one.outcome, 1))
+    more = f"; the worst of {len(passes)} passes until {time_text(passes[-1].at)}" if len(passes) > 1 else ""
+    return worst.outcome, _pass_in_words(worst) + more
 
 
 def _outcome_sign(outcome: str) -> Element:
@@ -338,7 +356,7 @@ def _timeline(facts: ReportFacts) -> Element:
     lanes = [element("span", "last saves"), saves]
     for kind, name, class_ in _LANES:
         found = [event for event in events if event.kind == kind]
-        marks = [Mark(_place(event.at, start, end), class_, _event_in_words(event)) for event in found]
+        marks = [Mark(_place(event.at, start, end), class_, _event_in_words(event)) for event in found[-_MOST_MARKS:]]
         words = f"{len(found):,} {name}"
         lanes += [element("span", name), lane(f"lane-{kind.replace(' ', '-')}", words, _last_of(found), marks)]
     figure = element("figure", *lanes, times_row(start, end), class_="lanes")

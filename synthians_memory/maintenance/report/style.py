@@ -63,7 +63,7 @@ code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .92em; 
 .healthy { fill: var(--healthy); stroke: var(--healthy); } .findings { fill: var(--findings); stroke: var(--findings); }
 .mended { fill: var(--mended); stroke: var(--mended); } .restored { fill: var(--restored); stroke: var(--restored); }
 .failed { fill: var(--failed); stroke: var(--failed); } .plain { fill: var(--accent); stroke: var(--accent); }
-.strip rect, .bar { stroke: none; }
+.strip rect, .bar { stroke: none; shape-rendering: crispEdges; }
 .sizes, .lanes { display: grid; gap: .4rem .75rem; align-items: center; font-size: .9rem; }
 .sizes { grid-template-columns: minmax(6rem, 11rem) 1fr minmax(8.5rem, auto); }
 .sizes .amount { text-align: right; font-variant-numeric: tabular-nums; color: var(--soft); }
@@ -77,6 +77,7 @@ code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .92em; 
 .g0 { fill: var(--g0); } .g1 { fill: var(--g1); } .g2 { fill: var(--g2); } .g3 { fill: var(--g3); }
 .g4 { fill: var(--g4); } .g5 { fill: var(--g5); } .g6 { fill: var(--g6); } .g7 { fill: var(--g7); }
 .legend { display: flex; flex-wrap: wrap; gap: .35rem 1.1rem; padding: 0; margin: .75rem 0 0; list-style: none; font-size: .85rem; }
+.legend + .note, figure + .note { margin-top: .75rem; }
 .legend li { display: flex; align-items: center; gap: .4rem; min-width: 0; overflow-wrap: anywhere; }
 .legend svg { width: .85rem; height: .85rem; flex: none; }
 .legend .count { color: var(--soft); }
