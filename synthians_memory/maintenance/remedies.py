@@ -39,7 +39,7 @@ class Remedy(NamedTuple):
 
 _URGENCIES: Final[dict[Severity, Urgency]] = {"damage": "urgent", "inconsistency": "soon", "note": "note"}
 _REPAIR: Final = ("{store} repair",)
-_KEPT: Final = "What the repair takes out of the way is kept in quarantine/."
+_KEPT: Final = "What the repair takes out of the way is kept in quarantine."
 _YOURS: Final = (
     "If you changed it yourself and it is right as it stands, run `{store} adopt{assembly} -- {id}` instead. "
     "If a snapshot has the memory, `{store} restore{assembly} --memory={id}` brings it back. "
@@ -73,7 +73,7 @@ _FINDINGS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "journal_damaged": ("Changes in the journal that had been made durable are damaged. What they changed may be lost; the message names it as far as it still tells.", _REPAIR, "Compare with a snapshot: `{store} backups --verify`, then `{store} history ID` and `{store} restore --memory ID` for what is named."),
     "journal_torn": ("The last, unfinished write of a program that was killed was never acknowledged, and is set aside at the next opening.", (), ""),
     "journal_foreign": ("A part of another store's journal, or of an earlier life of this one, lies in the journal. It is never applied.", (), ""),
-    "conflict": ("A file was changed outside while a newer version was waiting to be written. The acknowledged one was kept, the other is in quarantine/.", (), "Look into quarantine/ and save what you miss."),
+    "conflict": ("A file was changed outside while a newer version was waiting to be written. The acknowledged one was kept, the other is in quarantine.", (), "Look into the quarantine folder and save what you miss."),
     "staged_damaged": ("What was prepared for another embedding model is damaged.", ("{store} reembed",), "Run it with the embedder that was being changed to."),
     "way_back_damaged": ("The embeddings of the model before, kept as a way back, are damaged. The present ones are not concerned.", ("{store} reembed --forget-way-back",), "To go back all the same, change the model to the former one with `{store} reembed --embedder NAME`."),
     "member_missing": ("An assembly lists a memory that does not exist.", (), "Save the assembly without it, or bring the memory back: `{store} history ID`."),
@@ -97,7 +97,7 @@ _FINDINGS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "database_damaged": (
         "A database of a part beside the memories fails SQLite's own check.",
         ("{store} backups --verify", "{store} health"),
-        "A health pass brings it back from a snapshot, and keeps the damaged one in quarantine/.",
+        "A health pass brings it back from a snapshot, and keeps the damaged one in quarantine.",
     ),
     "space_low": (
         "The disk of the store has little room left.",
@@ -128,10 +128,10 @@ TROUBLE_REMEDIES: Final[dict[str, Remedy]] = {
     "store_moved": Remedy("urgent", "The store was moved to another place; what is here is what it left behind.", (), "Give --store the new place."),
     "format_older": Remedy("urgent", "The store was written by an older version, and no program opens it before it is brought up to date.", ("{store} migrate",)),
     "format_newer": Remedy("urgent", "The store was written by a newer version than this one, which leaves it alone.", ("pip install --upgrade synthians-memory",)),
-    "restore_unfinished": Remedy("urgent", "A restore was cut off half-way. Until it is gone on with no program opens the store.", ("{store} restore",), "What it replaced is in quarantine/."),
+    "restore_unfinished": Remedy("urgent", "A restore was cut off half-way. Until it is gone on with no program opens the store.", ("{store} restore",), "What it replaced is in quarantine."),
     "restore_left": Remedy("soon", "A restore was cut off while it gathered what it needs. The store itself is as it was.", (), "Run that `restore` again to go on, or remove {path}/{file}."),
-    "store_unreadable": Remedy("urgent", "The store cannot be opened, not even for reading.", ("{store} repair",), "Where that fails as well: `{store} backups --verify`, then `{store} restore`; it keeps what it replaces in quarantine/."),
-    "store_lost": Remedy("urgent", "The store cannot be opened, and there are snapshots of it.", _SNAPSHOT, "The restore keeps what it replaces in quarantine/."),
+    "store_unreadable": Remedy("urgent", "The store cannot be opened, not even for reading.", ("{store} repair",), "Where that fails as well: `{store} backups --verify`, then `{store} restore`; it keeps what it replaces in quarantine."),
+    "store_lost": Remedy("urgent", "The store cannot be opened, and there are snapshots of it.", _SNAPSHOT, "The restore keeps what it replaces in quarantine."),
     "store_busy": Remedy("soon", "Another program keeps the store so busy that it could not be looked at.", ("{store} doctor",), "Try again."),
     "settings_refused": Remedy("soon", "The store contradicts the settings it is opened with.", ("{store} stats",), "Correct the setting, or leave it out."),
     "configuration_wrong": Remedy("urgent", "A setting is wrong, so that commands refuse to begin. This diagnosis goes on with the defaults.", (), "Correct it where the message says it stands."),

@@ -131,6 +131,12 @@ def test_what_the_doctor_says_and_what_has_a_remedy_are_the_same() -> None:
     assert set(re.findall(r'trouble\(\s*"(\w+)"', text)) <= set(TROUBLE_REMEDIES)
 
 
+def test_the_page_lists_what_may_be_found() -> None:
+    page = (FIXTURES.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+) \|$", page, re.MULTILINE)
+    assert rows == [(code, remedy.urgency, remedy.meaning) for code, remedy in TROUBLE_REMEDIES.items()]
+
+
 def test_an_id_is_written_as_a_shell_takes_it() -> None:
     memory = Finding("file_damaged", "x", "memories/it.json", "memory", "it's; rm -rf")
     assembly = Finding("file_damaged", "x", "assemblies/-a.json", "assembly", "-a")

@@ -28,9 +28,9 @@ def report(
     out: Annotated[
         str, typer.Option(metavar="FILE.html", help="Written in one step; - is standard output.")
     ] = STANDARD_STREAM,
-    content: Annotated[
-        bool, typer.Option("--content/--no-content", help="Whether it shows how memories begin, or only their ids.")
-    ] = True,
+    no_content: Annotated[
+        bool, typer.Option("--no-content", help="Show only the ids of memories, not how they begin.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Write a page about the store: health, growth, sizes, a timeline, and a map of the memories.
@@ -38,22 +38,22 @@ def report(
     One file in HTML, for light and dark, wide and narrow screens and paper, that loads nothing and runs nothing. The store
     is only read, and a program may go on writing meanwhile.
     """
-    return run(_report(Place.of(context), out, content, Output.wanted(as_json)))
+    return run(_report(Place.of(context), out, Output.wanted(as_json), contents=not no_content))
 
 
-async def _report(place: Place, out: str, content: bool, output: Output) -> int:
+async def _report(place: Place, out: str, output: Output, *, contents: bool) -> int:
     place.require()
     with progress("gathering", "steps") as move:
         size = await write_report(
             place.path,
             out,
-            contents=content,
+            contents=contents,
             progress=lambda name, done, total: move(done, total=total or None),
         )
     if out == STANDARD_STREAM:
         return ExitCode.OK
     if output.json:
-        output.document({"file": out, "bytes": size, "content": content})
+        output.document({"file": out, "bytes": size, "content": contents})
     else:
         output.show(f"{out}: {size:,} bytes")
     return ExitCode.OK
