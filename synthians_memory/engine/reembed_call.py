@@ -113,9 +113,9 @@ class Reembedder:
             raise UsageError("the store keeps no embeddings of a model before", hint="Reembed with its embedder.")
         model = Model(facts.embedder, facts.embedding_dimension or present_model(state).dimension)
         if embedder is not None and (embedder.name, embedder.dimension) != model:
+            before = "without the name of an embedder" if model.embedder is None else repr(model.embedder)
             raise EmbedderMismatchError(
-                f"the model before was {model.embedder!r} of {model.dimension} numbers, not {embedder.name!r} of "
-                f"{embedder.dimension}",
+                f"the model before was {before} of {model.dimension} numbers, not {embedder.name!r} of {embedder.dimension}",
                 hint="Go back with that embedder, or without one.",
             )
         back = read_previous(state.backend, state.superblock.store_id, facts.token)
@@ -180,7 +180,7 @@ class Reembedder:
             named = ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in wanted[:_MOST_NAMED])
             raise UsageError(
                 f"no embedding of the model before is kept for {named}, saved or changed since",
-                hint=f"Go back with the embedder {target.model.embedder!r}, which embeds them anew.",
+                hint=_anew(target.model),
             )
         rows = await self._session.in_embedding_thread(lambda: embed_texts(embedder, texts))
         return {text: as_vector(row, "an embedding") for text, row in zip(texts, rows, strict=True) if row.any()}
@@ -214,3 +214,10 @@ async def forget_previous(session: Session) -> ReembedReport:
     model = present_model(session.store.state)
     await session.in_writer(lambda: drop_previous(session.store.state))
     return ReembedReport(phase="done", embedder=model.embedder, embedding_dimension=model.dimension)
+
+
+def _anew(model: Model) -> str:
+    """What to do about entities that need an embedding of `model`, which is gone back to."""
+    if model.embedder is None:
+        return "No embedder was named for the model before: delete them, go back, and save them again; or stay."
+    return f"Go back with the embedder {model.embedder!r}, which embeds them anew."

@@ -31,7 +31,16 @@ from synthians_memory.maintenance.configuration_keys import (
 )
 from synthians_memory.maintenance.significance import CaptureRules, rules_from
 
-__all__ = ["ARGUMENT", "DEFAULT", "Configuration", "GitHubAlerts", "configured", "load_configuration", "user_file"]
+__all__ = [
+    "ARGUMENT",
+    "DEFAULT",
+    "Configuration",
+    "GitHubAlerts",
+    "configured",
+    "load_configuration",
+    "store_path",
+    "user_file",
+]
 
 ARGUMENT: Final = "argument"
 DEFAULT: Final = "default"
@@ -42,12 +51,12 @@ class GitHubAlerts:
     """Where failures are filed as issues.
 
     Attributes:
-        repository: OWNER/NAME.
+        project: OWNER/NAME of the repository.
         labels: beside those of the document.
         assignees: who is to look at them.
     """
 
-    repository: str
+    project: str
     labels: tuple[str, ...] = ()
     assignees: tuple[str, ...] = ()
 
@@ -67,6 +76,7 @@ class Configuration:
         github: where failures are filed as issues; None where they are not.
         values: every key with its value, in the order of docs/configuration.md.
         origins: where each that is not a default came from: a file, a variable of the environment, or ARGUMENT.
+        files: those that were read, in rising order.
     """
 
     path: str
@@ -79,6 +89,7 @@ class Configuration:
     github: GitHubAlerts | None
     values: Mapping[str, Any]
     origins: Mapping[str, str]
+    files: tuple[str, ...] = ()
 
     def origin(self, key: str) -> str:
         """Where the value of `key` came from; DEFAULT where nobody gave one."""
@@ -134,7 +145,18 @@ def load_configuration(
         values[key], origins[key] = value, ARGUMENT
     values["storage.path"] = place
     origins |= {} if origin == DEFAULT else {"storage.path": origin}
-    return _configuration(values, origins)
+    return _configuration(values, origins, tuple(file.path for file in files))
+
+
+def store_path(path: str | os.PathLike[str] | None = None, environment: Mapping[str, str] = os.environ) -> str:
+    """As `load_configuration(path, environment).path`, without a look at the store's own file.
+
+    Raises:
+        As `load_configuration`; of the user's file only where it is the one to say.
+    """
+    if path is None and not environment.get(STORE_VARIABLE):
+        return _place(None, environment, file_of_user(user_file(environment)))[0]
+    return _place(path, environment, None)[0]
 
 
 def user_file(environment: Mapping[str, str] = os.environ) -> str:
@@ -145,7 +167,7 @@ def user_file(environment: Mapping[str, str] = os.environ) -> str:
     return os.path.join(folder, "synthians-memory", CONFIGURATION)
 
 
-def _configuration(values: Mapping[str, Any], origins: Mapping[str, str]) -> Configuration:
+def _configuration(values: Mapping[str, Any], origins: Mapping[str, str], files: tuple[str, ...]) -> Configuration:
     settings = {name: values[f"storage.{name}"] for name in sorted(STORE_SETTINGS) if f"storage.{name}" in origins}
     tags = {
         key.removeprefix("capture.tags."): words for key, words in values.items() if key.startswith("capture.tags.")
@@ -161,21 +183,22 @@ def _configuration(values: Mapping[str, Any], origins: Mapping[str, str]) -> Con
         github=_github(values, origins),
         values=MappingProxyType(dict(values)),
         origins=MappingProxyType(dict(origins)),
+        files=files,
     )
 
 
 def _github(values: Mapping[str, Any], origins: Mapping[str, str]) -> GitHubAlerts | None:
     if not values["alerts.github.enabled"]:
         return None
-    repository = values["alerts.github.repository"]
-    if repository is None:
+    project = values["alerts.github.repository"]
+    if project is None:
         path = origins["alerts.github.enabled"]
         hint = "Give alerts.github.repository as OWNER/NAME."
         raise InvalidValueError(
             f"{path} switches alerts.github on, and no file names a repository", path=path, hint=hint
         )
     labels, assignees = values["alerts.github.labels"], values["alerts.github.assignees"]
-    return GitHubAlerts(repository, tuple(labels), tuple(assignees))
+    return GitHubAlerts(project, tuple(labels), tuple(assignees))
 
 
 def _place(
@@ -183,7 +206,7 @@ def _place(
 ) -> tuple[str, str]:
     """The store's directory, and who says so."""
     if path is not None:
-        return _expanded(os.fspath(path), environment), ARGUMENT
+        return _expanded(StoreConfig().with_overrides(storage_path=path).storage_path, environment), ARGUMENT
     if environment.get(STORE_VARIABLE):
         return _expanded(environment[STORE_VARIABLE], environment), STORE_VARIABLE
     if of_user is not None and of_user.storage_path is not None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import yaml
 
 from synthians_memory.errors import InvalidTypeError, InvalidValueError
+from synthians_memory.redaction import redacted_text
 
 __all__ = ["parse"]
 
@@ -78,15 +79,18 @@ def parse(path: str, data: bytes) -> dict[str, Any]:
         InvalidTypeError: it holds something else than sections.
     """
     try:
-        document = yaml.load(data.decode("utf-8-sig"), _Loader)  # noqa: S506 - a SafeLoader with less
+        document = yaml.load(data.decode("utf-8"), _Loader)  # noqa: S506 - a SafeLoader with less
     except UnicodeDecodeError as error:
         raise InvalidValueError(
             f"{path} is not UTF-8, at byte {error.start}", path=path, hint="Save it as UTF-8."
         ) from error
     except yaml.YAMLError as error:
-        raise _refused(path, _problem(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise _refused(path, "a number or date that there is not, or too many brackets") from error
+        # Its own text has the lines around the place, in which a secret may stand.
+        raise _refused(path, _problem(error, data)) from None
+    except RecursionError as error:
+        raise _refused(path, "it is nested too deeply") from error
+    except ValueError as error:
+        raise _refused(path, "it has a number that is too long") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -97,15 +101,15 @@ def parse(path: str, data: bytes) -> dict[str, Any]:
 
 
 def _refused(path: str, problem: str) -> InvalidValueError:
-    return InvalidValueError(
-        f"{path} cannot be read as YAML: {problem}", path=path, hint="Correct it, or move it away."
-    )
+    message = f"{path} cannot be read as YAML: {redacted_text(problem)}"
+    return InvalidValueError(message, path=path, hint="Correct it, or move it away.")
 
 
-def _problem(error: yaml.YAMLError) -> str:
-    """What is wrong and where, without the lines around it, in which a secret may stand."""
+def _problem(error: yaml.YAMLError, data: bytes) -> str:
+    """What is wrong and where."""
     if isinstance(error, yaml.reader.ReaderError):
-        return f"a character that cannot stand there, at position {error.position}"
+        before = data.decode("utf-8")[: error.position]
+        return f"a character that cannot stand there, in line {before.count(chr(10)) + 1}"
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or "it is not well-formed"
     return f"{problem}, in line {mark.line + 1}, column {mark.column + 1}" if mark else str(problem)

@@ -30,6 +30,7 @@ from synthians_memory.maintenance.configuration_keys import (
 )
 from synthians_memory.maintenance.github import TOKEN_VARIABLE, require_project
 from synthians_memory.maintenance.significance import rules_from
+from synthians_memory.redaction import redacted_text
 from synthians_memory.storage.local import LocalBackend
 
 __all__ = ["ConfigurationFile", "file_in_store", "file_of_user", "leaves_of", "merged_leaves"]
@@ -135,15 +136,15 @@ def _checked(path: str, data: bytes, users: str | None) -> dict[str, Any]:
     try:
         model.merged([document])
     except model.WrongKeyError as error:
-        raise _unknown(path, error.key) if error.unknown else _wrong(path, error.key, error.reason) from error
+        raise _unknown(path, error.key) if error.unknown else _wrong(path, error.key, error.reason) from None
     for key, value in leaves_of(document):
         if not is_known(key):
             raise _unknown(path, key)
         _naming(path, key, lambda key=key, value=value: require_value(key, value))  # type: ignore[misc]
     _naming(path, "capture", lambda: rules_from(document.get("capture", {})))
-    repository = document.get("alerts", {}).get("github", {}).get("repository")
-    if repository is not None:
-        _naming(path, "alerts.github.repository", lambda: require_project(repository))
+    project = document.get("alerts", {}).get("github", {}).get("repository")
+    if project is not None:
+        _naming(path, "alerts.github.repository", lambda: require_project(project))
     return document
 
 
@@ -184,7 +185,7 @@ def _require_no_secret(path: str, document: Mapping[str, Any]) -> None:
 
 
 def _unknown(path: str, key: str) -> InvalidValueError:
-    return InvalidValueError(f"{path} has the unknown key {key}", path=path, hint=closest_to(key))
+    return InvalidValueError(f"{path} has the unknown key {redacted_text(key)}", path=path, hint=closest_to(key))
 
 
 def _wrong(path: str, key: str, reason: str) -> InvalidTypeError:
@@ -196,10 +197,10 @@ def _naming(path: str, key: str, check: Callable[[], object]) -> None:
     try:
         check()
     except (InvalidValueError, InvalidTypeError) as error:
-        found: SynthiansMemoryError = type(error)(
-            f"{path} has a wrong value for {key}: {error.message}", path=path, hint=error.hint or f"Correct {path}."
-        )
-        raise found from error
+        message = f"{path} has a wrong value for {key}: {redacted_text(error.message)}"
+        found: SynthiansMemoryError = type(error)(message, path=path, hint=error.hint or f"Correct {path}.")
+        # What is wrong may be a secret in the wrong place.
+        raise found from None
 
 
 def _model() -> ModuleType:

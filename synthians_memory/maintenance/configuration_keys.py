@@ -36,24 +36,22 @@ STORE_SETTINGS: Final = frozenset(_OF_STORE)
 """Names of the settings of a store; each is a key below `storage`."""
 
 # Keys that one value each says, that are no settings of a store, and may also come from the environment and arguments.
-_OF_CARE: Final[Mapping[str, Any]] = {
-    "storage.backup_enabled": True,
-    "health.check_interval_hours": 1.0,
-    "health.auto_rollback": True,
-}
+_OF_CARE: Final = ("storage.backup_enabled", "health.check_interval_hours", "health.auto_rollback")
 _MOST_HOURS: Final = 24 * 366
 
 DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "storage.path": "./storage",
-        **_OF_CARE,
+        "storage.backup_enabled": True,
         **{f"storage.{name}": default for name, default in _OF_STORE.items()},
-        "capture.rules": [rule_document(rule) for rule in DEFAULT_RULES],
-        **{f"capture.tags.{tag}": list(words) for tag, words in DEFAULT_TAGS.items()},
+        "health.check_interval_hours": 1.0,
+        "health.auto_rollback": True,
         "alerts.github.enabled": False,
         "alerts.github.repository": None,
         "alerts.github.labels": [],
         "alerts.github.assignees": [],
+        "capture.rules": [rule_document(rule) for rule in DEFAULT_RULES],
+        **{f"capture.tags.{tag}": list(words) for tag, words in DEFAULT_TAGS.items()},
     }
 )
 """Every key with the value that it has where nobody says another; tags that are not among them may be added."""

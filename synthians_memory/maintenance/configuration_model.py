@@ -42,7 +42,7 @@ class _Capture(_Section):
 
 class _GitHub(_Section):
     enabled: bool = False
-    repository: str | None = None
+    project: str | None = Field(default=None, alias="repository")
     labels: list[str] = Field(default_factory=list)
     assignees: list[str] = Field(default_factory=list)
 
@@ -93,4 +93,4 @@ def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise WrongKeyError(key, first["msg"], unknown=first["type"] == _UNKNOWN) from None
-    return found.model_dump(exclude_unset=True)
+    return found.model_dump(by_alias=True, exclude_unset=True)

@@ -27,6 +27,8 @@ STANDARD_STREAM = "-"
 CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
 
+# What editors and spreadsheets on Windows write before the text; no part of the first line.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP_SUFFIX = ".gz"
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # zlib's number for a gzip wrapper, whose header it writes without name and time
@@ -37,7 +39,8 @@ _SCRATCH_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 async def read_lines(
     path: str | os.PathLike[str], *, chunk_bytes: int = CHUNK_BYTES, max_line_bytes: int = MAX_LINE_BYTES
 ) -> AsyncGenerator[list[bytes], None]:
-    r"""The lines of a file, in order, many at a time, without their "\n"; empty lines are lines.
+    r"""The lines of a file, in order, many at a time, without their "\n"; empty lines are lines. A byte order mark of UTF-8
+    at the beginning is left out.
 
     A file called *.gz, or that begins like one, is decompressed, all its members in turn. Memory is bounded by
     `max_line_bytes` and a few `chunk_bytes`. Lines before an error are delivered before it is raised; those of a
@@ -207,12 +210,17 @@ class _LineSplitter:
         else:
             lines = []
         self._open_bytes += len(self._pieces[-1])
-        return self._within_bounds(lines)
+        return self._within_bounds(self._without_mark(lines))
 
     def finish(self) -> list[bytes]:
-        last = b"".join(self._pieces)
+        (last,) = self._without_mark([b"".join(self._pieces)])
         self._pieces = []
         return [last] if last else []
+
+    def _without_mark(self, lines: list[bytes]) -> list[bytes]:
+        if self.number == 1 and lines:
+            lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
+        return lines
 
     def _within_bounds(self, lines: list[bytes]) -> list[bytes]:
         """The lines before the first that is too long; the next `feed` raises for that one."""

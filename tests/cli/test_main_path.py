@@ -11,6 +11,7 @@ import numpy as np
 from command_lines import ASSEMBLIES, FEW, FIXTURES, MEMORIES, SAMPLE, Called, Program, write_lines
 
 from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.maintenance.configuration import load_configuration
 
 
 def test_import_search_export_as_a_stranger_would(program: Program) -> None:
@@ -44,6 +45,15 @@ def test_export_to_a_compressed_file(call: Called, store: Path, tmp_path: Path) 
     copy = call.on(tmp_path / "copy")
     assert copy("import", target).json["imported"] == len(FEW)
     assert copy("export").out == plain
+
+
+def test_a_file_from_windows_is_imported(call: Called, tmp_path: Path) -> None:
+    file = tmp_path / "windows.jsonl"
+    file.write_bytes(b'\xef\xbb\xbf{"id": "a", "content": "x"}\r\n{"id": "b", "content": "y"}\r\n')
+    for given in (file, "-"):
+        outcome = call("import", given, given=file.read_bytes())
+        assert (outcome.code, outcome.json["problems"]) == (0, [])
+    assert sorted(row["id"] for row in call("list").lines) == ["a", "b"]
 
 
 def test_importing_again_stores_nothing_twice(call: Called, store: Path) -> None:
@@ -155,7 +165,7 @@ def test_init_refuses_to_promise_what_the_store_does_not_hold(call: Called) -> N
 
 
 async def test_a_command_searches_exactly_and_trains_nothing(store: Path) -> None:
-    async with Place(str(store), {"exact_below": 256, "target_recall": 0.9}).reading() as opened:
+    async with Place(load_configuration(store, {}, {"exact_below": 256, "target_recall": 0.9})).reading() as opened:
         assert opened.config.target_recall == 1
         await opened.search(np.ones(256))
         assert opened.stats()["vector_search"] == {"index": "exact", "training": False}

@@ -44,11 +44,18 @@ def test_without_an_embedder_it_is_saved_and_says_so(call: Called) -> None:
     remembered = call("remember", "hello world")
     assert (remembered.code, remembered.json["embedded"]) == (0, False)
     assert "Saved without an embedding, since the store names no embedder" in remembered.err
+    assert "`reembed` gives everything one" in remembered.err
     found = call("recall", "hello")
     assert [(hit["content"], hit["mode"]) for hit in found.json["hits"]] == [("hello world", "text")]
     assert "by words alone" in found.err
     assert call("recall", "hello", "--mode", "text").err == ""
     call("recall", "hello", "--mode", "vector").failed(2, "names no embedder", "--embedder NAME")
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_without_a_word_neither_recall_nor_search_asks(text: str, call: Called, store: Path) -> None:
+    for command in ("recall", "search"):
+        call(command, text).failed(2, "the text is empty", "some words")
 
 
 def test_the_embedder_that_is_named_is_the_store_s_from_then_on(call: Called) -> None:

@@ -209,6 +209,24 @@ async def test_the_way_back_for_what_was_saved_since_needs_the_embedder(
     assert agrees(store, {entry.memory_id: entry for entry in found}, old)
 
 
+async def test_the_way_back_to_vectors_without_an_embedder(tmp_path: Path, new: Invented) -> None:
+    async with MemoryPersistence(tmp_path / "bare") as bare:
+        await bare.save_memory(MemoryEntry(memory_id="a", content="x", embedding=[1.0, 2.0, 3.0]))
+        await bare.reembed(new)
+    async with MemoryPersistence(tmp_path / "bare", embedder=new) as bare:
+        since = await bare.remember("said since then")
+        with pytest.raises(UsageError, match="delete them, go back") as raised:
+            await bare.reembed(back=True)
+        assert "None" not in str(raised.value)
+        with pytest.raises(
+            EmbedderMismatchError, match="was without the name of an embedder of 3 numbers, not 'new:1'"
+        ):
+            await bare.reembed(new, back=True)
+        # What the hint says is a way.
+        assert await bare.delete_memory(since.memory_id)
+        assert (await bare.reembed(back=True)).embedder is None
+
+
 async def test_there_is_no_way_back_where_none_is_kept(store: MemoryPersistence, new: Invented) -> None:
     with pytest.raises(UsageError, match="keeps no embeddings"):
         await store.reembed(back=True)

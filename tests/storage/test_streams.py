@@ -53,7 +53,31 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+MARK = b"\xef\xbb\xbf"
+
+
 class TestReading:
+    @pytest.mark.parametrize("zipped", [False, True])
+    @pytest.mark.parametrize("size", [1, 2, 3, 4, CHUNK_BYTES])
+    @pytest.mark.parametrize(
+        ("text", "lines"),
+        [
+            (MARK + b"one\ntwo", [b"one", b"two"]),
+            (MARK + b"one", [b"one"]),
+            (MARK + b"\none\n", [b"", b"one"]),
+            (MARK, []),
+            (MARK * 2 + b"one\n", [MARK + b"one"]),
+            (b"one\n" + MARK + b"two\n" + MARK, [b"one", MARK + b"two", MARK]),
+            (b"\n" + MARK, [b"", MARK]),
+            (MARK[:2] + b"\n", [MARK[:2]]),
+        ],
+    )
+    async def test_a_byte_order_mark_is_no_part_of_the_first_line(
+        self, tmp_path: Path, text: bytes, lines: list[bytes], size: int, zipped: bool
+    ) -> None:
+        (tmp_path / "lines").write_bytes(gzip.compress(text) if zipped else text)
+        assert await collect(read_lines(tmp_path / "lines", chunk_bytes=size)) == lines
+
     @pytest.mark.parametrize("name", ["lines.jsonl", "lines.jsonl.gz", "zipped without the name"])
     async def test_lines_come_without_their_breaks(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(TEXT if name == "lines.jsonl" else gzip.compress(TEXT))

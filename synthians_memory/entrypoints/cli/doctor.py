@@ -19,6 +19,7 @@ from synthians_memory.entrypoints.cli.options import JsonOption
 from synthians_memory.entrypoints.cli.output import FEW, Output, cleaned, table
 from synthians_memory.entrypoints.cli.progress import progress
 from synthians_memory.entrypoints.cli.snapshots import FromOption
+from synthians_memory.entrypoints.cli.stores import path_of_store
 from synthians_memory.errors import DamagedError, UnsupportedFormatError
 from synthians_memory.facade import PARTS, MemoryPersistence
 from synthians_memory.json_values import JsonObject
@@ -47,7 +48,7 @@ def doctor(context: typer.Context, directory: FromOption = None, as_json: JsonOp
     Changes nothing, works beside a program that writes, and where the store cannot be opened. The exit code is 1 where something
     should be done, 5 where something is damaged; where the store cannot be opened, that of any command.
     """
-    path = str(context.find_root().params["store"])
+    path = path_of_store(context)
     output = Output.wanted(as_json)
     with progress("examining", "steps") as move:
         diagnosis = diagnose(

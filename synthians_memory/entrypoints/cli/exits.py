@@ -85,7 +85,7 @@ _TABLE: Final = (
     _Row(
         StoreLockedError,
         ExitCode.LOCKED,
-        "Wait for that program, or close it. Beside it work: get, list, recall, search, stats, check, export, backup, repair --dry-run.",
+        "Wait for that program, or close it. Beside it work: get, list, recall, search, stats, check, export, backup, backups, history, state, ledger, config show, repair --dry-run.",
     ),
     _Row(ReadOnlyError, ExitCode.DAMAGED, "Run `check` to see what is wrong, then `repair`.", always=True),
     _Row(DamagedError, ExitCode.DAMAGED),
@@ -94,7 +94,7 @@ _TABLE: Final = (
     _Row(
         EmbedderMismatchError,
         ExitCode.USAGE,
-        "Leave out --dimension, --metric, --embedder and the environment variables for them, or use another store.",
+        "Leave out --dimension, --metric, --embedder, the environment variables for them and what a configuration file says of them, or use another store.",
         always=True,
     ),
     _Row(

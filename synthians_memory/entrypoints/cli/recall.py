@@ -21,6 +21,7 @@ from synthians_memory.entrypoints.cli.output import Output, cleaned, preview, ta
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
 from synthians_memory.entrypoints.cli.values import WhereOption, conditions
+from synthians_memory.errors import InvalidValueError
 from synthians_memory.reports import RecallHit
 
 __all__ = ["EXAMPLES", "Mode", "recall"]
@@ -80,7 +81,10 @@ def recall(
     Best first, by words and by vectors; the words that match are highlighted. In a store that names no embedder it
     goes by words alone, and says so. Also: ask, find, query.
     """
-    question = _Question(" ".join(text), k, mode, conditions(where or ()), min_score, timeout, embedder)
+    asked = " ".join(text)
+    if not asked.strip():
+        raise InvalidValueError("the text is empty", hint="Ask with some words.")
+    question = _Question(asked, k, mode, conditions(where or ()), min_score, timeout, embedder)
     return run(_recall(Place.of(context), question, Output.wanted(as_json), explain=explain))
 
 

@@ -91,5 +91,6 @@ async def _remember(place: Place, remembered: _Remembered, name: str | None, out
         output.show(f"remembered as {cleaned(entry.memory_id)}")
     if not embedded:
         reason = "the store names no embedder" if embedder is None else "the embedder finds nothing in it"
-        tell("hint", f"Saved without an embedding, since {reason}; `recall` finds it by its words.")
+        more = "; `reembed` gives everything one" if embedder is None else ""
+        tell("hint", f"Saved without an embedding, since {reason}; `recall` finds it by its words{more}.")
     return ExitCode.OK

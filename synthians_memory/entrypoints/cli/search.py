@@ -85,6 +85,8 @@ def search(
         raise UsageError(
             "one of TEXT and --vector FILE is needed", hint="Give what to search for, in one of the two ways."
         )
+    if text is not None and not text.strip():
+        raise InvalidValueError("the text is empty", hint="Search for some words.")
     place.require()
     query = _Query(
         text, _read_vector(vector) if vector else None, embedder, k, conditions(where or ()), kind_of(assemblies)
