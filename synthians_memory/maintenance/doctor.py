@@ -14,7 +14,6 @@ from synthians_memory.engine.part import Part
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.superblock import require_compatible
 from synthians_memory.errors import (
-    DiskError,
     EmbedderMismatchError,
     NotAStoreError,
     PermissionDeniedError,
@@ -40,6 +39,7 @@ from synthians_memory.maintenance.examinations import (
 from synthians_memory.maintenance.surroundings import examine_disk, examine_permissions, examine_software
 from synthians_memory.reports import Finding
 from synthians_memory.storage.local import LocalBackend
+from synthians_memory.storage.permissions import owner_of
 from synthians_memory.times import Clock, SystemClock
 
 __all__ = ["FurtherCheck", "diagnose"]
@@ -107,7 +107,7 @@ class _Doctor:
         try:
             backend = self._backend()
         except SynthiansMemoryError as error:
-            self._examined.append(unopened(_as_missing(error, self._location), self._location))
+            self._examined.append(self._unopened(_as_missing(error, self._location)))
         else:
             try:
                 holder = self._examine_directory(backend, parts, snapshots, further)
@@ -147,18 +147,12 @@ class _Doctor:
         self._examine("disk", lambda: examine_disk(location, _room_needed(backend)))
         holder = self._examine_holder(backend)
         self._examine("interrupted work", lambda: examine_interrupted(backend, location, held=bool(holder)))
-        own = self._own_snapshots(backend)
-        is_open = self._examine_memories(can_restore=own is not None)
+        is_open = self._examine_memories(can_restore=os.path.isdir(os.path.join(location, SNAPSHOTS)))
         for part in parts:
             self._examine(part.name, lambda part=part: examine_part(part, backend, location))  # type: ignore[misc]
         for name, check in further.items() if is_open else ():
             self._examine(name, lambda name=name, check=check: examined_findings(name, check(), location))  # type: ignore[misc]
-        self._examine(
-            "backups",
-            lambda: examine_snapshots(
-                snapshots or own, location, now=now, changed=self._changed, progress=self._progress
-            ),
-        )
+        self._examine("backups", lambda: self._examine_backups(backend, snapshots))
         self._examine("parked memories", lambda: examine_parked(self._backend, location))
         self._examine("alerts", lambda: examine_alerts(backend, location))
         hours = self._configuration.check_interval_hours if self._configuration else _HOURS
@@ -176,12 +170,14 @@ class _Doctor:
         self._examine("lock", look)
         return "".join(holders)
 
-    def _own_snapshots(self, backend: LocalBackend) -> str | None:
-        try:
-            return own_snapshots(backend)
-        except DiskError:
-            # Whether they can be read is told where they are examined.
-            return os.path.join(self._location, SNAPSHOTS)
+    def _examine_backups(self, backend: LocalBackend, directory: str | None) -> Examined:
+        return examine_snapshots(
+            directory if directory is not None else own_snapshots(backend),
+            self._location,
+            now=self._clock.micros(),
+            changed=self._changed,
+            progress=self._progress,
+        )
 
     def _examine_memories(self, *, can_restore: bool) -> bool:
         """Whether the store could be opened for reading."""
@@ -191,8 +187,7 @@ class _Doctor:
         try:
             store = Store.open(self._backend(), config, self._clock, read_only=True)
         except SynthiansMemoryError as error:
-            restoring = os.path.lexists(os.path.join(self._location, RESTORE_PLAN))
-            self._examined.append(unopened(error, self._location, can_restore=can_restore, restoring=restoring))
+            self._examined.append(self._unopened(error, can_restore=can_restore))
             return False
         try:
             self._embedder = store.state.superblock.embedder
@@ -202,6 +197,11 @@ class _Doctor:
         finally:
             store.release()
         return True
+
+    def _unopened(self, error: SynthiansMemoryError, *, can_restore: bool = False) -> Examined:
+        restoring = os.path.lexists(os.path.join(self._location, RESTORE_PLAN))
+        owner = owner_of(self._location) if os.path.exists(self._location) else None
+        return unopened(error, self._location, can_restore=can_restore, restoring=restoring, owner=owner)
 
     def _compare_settings(self, store: Store) -> None:
         if self._configuration is None:

@@ -5,6 +5,7 @@ It is not the check of the memories themselves, which the engine has, nor what i
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -102,7 +103,12 @@ def examine_store(store: Store, location: str, progress: Progress) -> Examined:
 
 
 def unopened(
-    error: SynthiansMemoryError, location: str, *, can_restore: bool = False, restoring: bool = False
+    error: SynthiansMemoryError,
+    location: str,
+    *,
+    can_restore: bool = False,
+    restoring: bool = False,
+    owner: str | None = None,
 ) -> Examined:
     """What to say of a store that cannot be opened, not even for reading.
 
@@ -111,6 +117,7 @@ def unopened(
         location: its directory.
         can_restore: whether it has snapshots of its own.
         restoring: whether a restore has put files in place, and has not ended.
+        owner: of the directory, where that is another user.
     """
     code = next((code for kind, code in _REFUSALS if isinstance(error, kind)), "store_unreadable")
     if restoring and code == "format_newer":
@@ -118,9 +125,11 @@ def unopened(
     elif can_restore and code in ("no_store", "store_unreadable"):
         # An empty store would hide that there are backups.
         code = "store_lost"
+    if owner is not None and code == "permissions_missing":
+        code = "owner_needed"
     # The hint of an error speaks to programs as well; the remedy has the whole command.
     advice = error.hint if code in _HINTED else ""
-    found = trouble(code, error.message, location, advice=advice)
+    found = trouble(code, error.message, location, name=shlex.quote(owner or ""), advice=advice)
     return Examined("memories", "skipped", f"not opened: {error.message}", (found,), error)
 
 

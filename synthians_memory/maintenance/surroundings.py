@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import platform
 import re
+import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Final
 
@@ -95,8 +96,11 @@ def examine_permissions(location: str) -> Examined:
 def judge_permissions(seen: Permissions, location: str) -> Examined:
     """As `examine_permissions`, of what is known already."""
     found: list[Trouble] = []
+    if not seen.is_own:
+        what = f"the store belongs to {seen.owner}"
+        found.append(trouble("other_user", what, location, name=shlex.quote(seen.owner)))
     for code, what, count, paths in (
-        ("permissions_missing", "cannot be read and written by this user", seen.refused, seen.named_refused),
+        ("permissions_missing", "cannot be read and written", seen.refused, seen.named_refused),
         ("owned_by_others", "have another owner than the directory", seen.foreign, seen.named_foreign),
         ("open_to_others", "are open to other users", seen.open if seen.root_open else 0, seen.named_open),
     ):
@@ -104,7 +108,8 @@ def judge_permissions(seen: Permissions, location: str) -> Examined:
             names = ", ".join(path or "." for path in paths)
             found.append(trouble(code, f"{count:,} files or folders {what}: {names}", location))
     closed = "other users may enter the directory" if seen.root_open else "closed to other users"
-    return Examined.of("permissions", f"{seen.entries:,} files and folders; {closed}", found)
+    detail = f"{seen.entries:,} files and folders of {seen.owner}; {closed}"
+    return Examined.of("permissions", detail, found)
 
 
 def examine_software(location: str, embedder: str | None = None) -> Examined:
@@ -116,14 +121,19 @@ def examine_software(location: str, embedder: str | None = None) -> Examined:
     """
     versions = [f"Python {platform.python_version()}", *(f"{name} {_version(name) or '?'}" for name in _SHOWN)]
     detail = ", ".join([f"{_DISTRIBUTION} {_version(_DISTRIBUTION) or '?'}", *versions])
-    return Examined.of("software", detail, _troubles_of_software(location, embedder))
+    missing = missing_extras(requires(_DISTRIBUTION) or ())
+    complete = ", ".join(extra for extra in _EXTRAS if extra not in missing) or "none"
+    found = _troubles_of_software(location, embedder, missing)
+    return Examined.of("software", f"{detail}; extras that are complete: {complete}", found)
 
 
-def _troubles_of_software(location: str, embedder: str | None) -> Iterator[Trouble]:
+def _troubles_of_software(
+    location: str, embedder: str | None, extras: Mapping[str, Sequence[str]]
+) -> Iterator[Trouble]:
     library = _EMBEDDERS.get((embedder or "").partition(":")[0])
     if library is not None and _version(library) is None:
         yield trouble("embedder_missing", f"the store's embedder {embedder} needs {library}", location)
-    for extra, missing in missing_extras(requires(_DISTRIBUTION) or ()).items():
+    for extra, missing in extras.items():
         what = f"of the extra {extra} these are not installed: {', '.join(missing)}"
         yield trouble("extra_missing", what, location, name=extra)
     if not _TESTED[0] <= sys.version_info[:2] <= _TESTED[1]:

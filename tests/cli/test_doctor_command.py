@@ -28,12 +28,6 @@ REMEDIES = {**FINDING_REMEDIES, **TROUBLE_REMEDIES}
 OWN = re.compile(r"`(\{store\} .+?)`")
 
 
-@pytest.fixture(autouse=True)
-def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-
-
 def broken(defect: str, call: Called) -> None:
     shutil.copytree(BROKEN / defect / "store", call.store, symlinks=True)
     call.store.chmod(0o700)

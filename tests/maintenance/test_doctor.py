@@ -19,6 +19,7 @@ from synthians_memory.engine.superblock import RESTORING, load_superblock, store
 from synthians_memory.errors import (
     NotAStoreError,
     OutdatedFormatError,
+    PermissionDeniedError,
     StoreMovedError,
     UnsupportedFormatError,
 )
@@ -27,6 +28,7 @@ from synthians_memory.maintenance import diagnosis as diagnoses
 from synthians_memory.maintenance import surroundings
 from synthians_memory.maintenance.diagnosis import Diagnosis, Trouble
 from synthians_memory.maintenance.doctor import diagnose
+from synthians_memory.maintenance.examinations import unopened
 from synthians_memory.maintenance.fallback import Fallback
 from synthians_memory.maintenance.move import move_store
 from synthians_memory.maintenance.remedies import FINDING_REMEDIES, TROUBLE_REMEDIES, rendered
@@ -337,6 +339,22 @@ async def test_files_of_somebody_else(store: Path, examined: Callable[..., Diagn
         pytest.skip("giving a file away needs root")
     os.chown(store / "memories" / "m1.json", 12345, 12345)
     assert codes(examined(store)) == {"owned_by_others"}
+
+
+async def test_a_store_of_somebody_else(store: Path, examined: Callable[..., Diagnosis]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("giving a store away needs root")
+    for path in everything(store):
+        os.chown(path, 54321, 54321)
+    found = examined(store)
+    assert codes(found) == set()
+    assert of(found, "other_user").commands == (f"sudo -u '#54321' synthians-memory --store '{store}' doctor",)
+
+
+def test_a_store_that_only_its_owner_may_read() -> None:
+    error = PermissionDeniedError("cannot open /a: Permission denied")
+    assert [one.code for one in unopened(error, "/a", owner="ada").troubles] == ["owner_needed"]
+    assert [one.code for one in unopened(error, "/a").troubles] == ["permissions_missing"]
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:

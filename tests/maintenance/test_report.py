@@ -50,12 +50,6 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-
-
 def clock() -> ManualClock:
     return ManualClock(to_micros(NOW))
 
@@ -425,7 +419,15 @@ async def test_the_history_of_a_store(store: Path) -> None:
         await opened.delete_memory("m1")
         await opened.purge(["m2"])
     logs = store / "logs"
-    (logs / "health.log.1").write_text(logged(outcome="healthy", memories=5, sizes={"memories": 1024}, seconds=1.25))
+    (logs / "health.log.1").write_text(
+        logged(
+            outcome="healthy",
+            memories=5,
+            sizes={"memories": 1024},
+            seconds=1.25,
+            backup={"name": "20261101_000000_000000"},
+        )
+    )
     (logs / "health.log").write_text(
         "torn\n"
         + logged(outcome="restored", findings={"file_damaged": 3}, done=["brought it back"])
@@ -455,7 +457,7 @@ async def test_the_history_of_a_store(store: Path) -> None:
         if "lane" in str(node.attributes.get("class"))
     }
     assert lanes == {
-        "lane-saves": lanes["lane-saves"], "lane-backup": 1, "lane-health-pass": 3, "lane-repair": 1, "lane-restore": 1,
+        "lane-saves": lanes["lane-saves"], "lane-backup": 2, "lane-health-pass": 3, "lane-repair": 1, "lane-restore": 1,
         "lane-purge": 1, "lane-failure": 1,
     }  # fmt: skip
     assert lanes["lane-saves"] >= 1

@@ -40,11 +40,12 @@ _MOST_REASON: Final = 64 * 1024
 
 
 class Event(NamedTuple):
-    """Something that happened to a store."""
+    """Something that happened to a store; `outcome` is that of a health pass."""
 
     at: datetime
     kind: EventKind
     what: str
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Pass:
         memories: how many the store held; None where the line does not say.
         size: bytes of all that is measured; None likewise.
         seconds: how long it took; None likewise.
+        snapshot: name of the one that it took; "" where it took none.
     """
 
     at: datetime
@@ -68,6 +70,7 @@ class Pass:
     memories: int | None = None
     size: int | None = None
     seconds: float | None = None
+    snapshot: str = ""
 
 
 class Traces:
@@ -160,6 +163,7 @@ def _time(value: object) -> datetime | None:
 
 def _pass(at: datetime, fields: dict[str, Any]) -> Pass:
     findings, sizes, done, seconds = (fields.get(name) for name in ("findings", "sizes", "done", "seconds"))
+    backup = fields.get("backup")
     counts = findings if isinstance(findings, dict) else {}
     return Pass(
         at=at,
@@ -169,6 +173,7 @@ def _pass(at: datetime, fields: dict[str, Any]) -> Pass:
         memories=_count(fields.get("memories")),
         size=_sum(sizes),
         seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        snapshot=str(backup.get("name", "")) if isinstance(backup, dict) else "",
     )
 
 

@@ -356,7 +356,7 @@ def _timeline(facts: ReportFacts) -> Element:
     lanes = [element("span", "last saves"), saves]
     for kind, name, class_ in _LANES:
         found = [event for event in events if event.kind == kind]
-        marks = [Mark(_place(event.at, start, end), class_, _event_in_words(event)) for event in found[-_MOST_MARKS:]]
+        marks = [_mark(event, class_, start, end) for event in found[-_MOST_MARKS:]]
         words = f"{len(found):,} {name}"
         lanes += [element("span", name), lane(f"lane-{kind.replace(' ', '-')}", words, _last_of(found), marks)]
     figure = element("figure", *lanes, times_row(start, end), class_="lanes")
@@ -370,7 +370,11 @@ def _timeline(facts: ReportFacts) -> Element:
 
 def _all_events(facts: ReportFacts) -> list[Event]:
     backups = [Event(one.taken_at, "backup", _backup_in_words(one)) for one in facts.snapshots if one.taken_at]
-    passes = [Event(one.at, "health pass", _pass_in_words(one)) for one in facts.passes]
+    passes = [Event(one.at, "health pass", _pass_in_words(one), one.outcome) for one in facts.passes]
+    there = {one.name for one in facts.snapshots}
+    # Those that no ring wants any more, and those in another directory.
+    others = [one for one in facts.passes if one.snapshot and one.snapshot not in there]
+    backups += [Event(one.at, "backup", f"a health pass took the snapshot {one.snapshot}") for one in others]
     return sorted([*facts.events, *backups, *passes], key=lambda event: event.at)
 
 
@@ -385,6 +389,11 @@ def _event_in_words(event: Event) -> str:
 
 def _last_of(events: Sequence[Event]) -> str:
     return f"The last one: {_event_in_words(events[-1])}" if events else "There is none."
+
+
+def _mark(event: Event, class_: str, start: datetime, end: datetime) -> Mark:
+    shown = event.outcome if event.outcome in _OUTCOMES else class_
+    return Mark(_place(event.at, start, end), shown, _event_in_words(event))
 
 
 def _place(moment: datetime, start: datetime, end: datetime) -> float:

@@ -17,7 +17,7 @@ STYLE: Final = """
   --healthy: #2f8f5b; --findings: #8a8880; --mended: #c68a12; --restored: #d2621f; --failed: #c4342e;
   --g0: #2a6fc9; --g1: #d9621e; --g2: #17936a; --g3: #8b46c7; --g4: #c9337b; --g5: #a67a00; --g6: #0f8ea8; --g7: #8a8880;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --page: #161614; --card: #20201e; --ink: #f1f0ea; --soft: #b3b1a8; --line: #3a3935; --track: #2c2b28;
     --accent: #6ea6f2; --area: #6ea6f230;
@@ -108,6 +108,8 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
   :root { --page: #ffffff; }
   .page { max-width: none; padding: 0; }
   .card, .tile { break-inside: avoid; border-color: #bbbbbb; }
+  details::details-content { content-visibility: visible; block-size: auto; }
+  summary { list-style: none; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
