@@ -20,7 +20,7 @@ ExaminationResult = Literal["ok", "note", "trouble", "skipped"]
 
 _ORDER: Final[dict[Urgency, int]] = {"urgent": 0, "soon": 1, "note": 2}
 # A backup is of use when all else is mended.
-_LAST: Final = " backup"
+_LAST: Final = (" backup", " backup --full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Diagnosis:
     def commands(self) -> tuple[str, ...]:
         """The command lines that mend what is wrong, each once, in the order in which to run them; none for notes."""
         wanted = dict.fromkeys(c for one in self.troubles if one.urgency != "note" for c in one.commands)
-        return tuple(sorted(wanted, key=lambda command: _LAST in command))
+        return tuple(sorted(wanted, key=lambda command: command.endswith(_LAST)))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -45,6 +45,8 @@ _YOURS: Final = (
     "If a snapshot has the memory, `{store} restore{assembly} --memory={id}` brings it back. "
 )
 _SNAPSHOT: Final = ("{store} backups --verify", "{store} restore")
+# The whole store as it was, beside it, and one file of that: what came since stays.
+_FROM_SNAPSHOT: Final = ("{store} restore --to {path}.restored", "cp {path}.restored/{file} {path}/{file}")
 _LEDGER_HINT: Final = (
     "Nothing of the ledger is ever rewritten to fit. A copy of `ledger/` from a snapshot (`{store} backups`) or from git is "
     "the way back."
@@ -78,7 +80,11 @@ _FINDINGS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "way_back_damaged": ("The embeddings of the model before, kept as a way back, are damaged. The present ones are not concerned.", ("{store} reembed --forget-way-back",), "To go back all the same, change the model to the former one with `{store} reembed --embedder NAME`."),
     "member_missing": ("An assembly lists a memory that does not exist.", (), "Save the assembly without it, or bring the memory back: `{store} history ID`."),
     "scratch": ("An interrupted write has left a scratch file. It takes room, and nothing else.", _REPAIR, ""),
-    "state_damaged": ("A file of the workflow's state cannot be read.", _SNAPSHOT, "The next write sets it aside and begins anew. A snapshot has the former one."),
+    "state_damaged": (
+        "A file of the workflow's state cannot be read.",
+        _FROM_SNAPSHOT,
+        "Without a snapshot leave it: the next write sets it aside, and begins anew.",
+    ),
     "state_invalid": ("A file of the workflow's state does not fit its schema; it is used as far as it goes.", (), "`{store} state rehydrate` names the fields; correct them in the file."),
     "state_unchecked": ("The schemas of the state were not checked, because a library is not installed.", ("pip install 'synthians-memory[ops]'",), ""),
     "ledger_damaged": ("A line of the ledger's log is not what was written.", ("{store} ledger doctor",), _LEDGER_HINT),
@@ -86,7 +92,11 @@ _FINDINGS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "ledger_torn": ("The last line of the ledger's log is torn: its program was killed before it was acknowledged.", ('{store} ledger log --summary "checked"',), "The next entry, whichever it is, sets the torn line aside."),
     "ledger_set_aside": ("A torn line of the ledger's log, never acknowledged, was set aside before.", (), ""),
     "ledger_duplicate": ("Two entries of the ledger's log name the same run.", ("{store} ledger doctor",), _LEDGER_HINT),
-    "ledger_table_damaged": ("The table of the ledger's facts or artifacts cannot be read.", _SNAPSHOT, _LEDGER_HINT),
+    "ledger_table_damaged": (
+        "The table of the ledger's facts or artifacts cannot be read.",
+        _FROM_SNAPSHOT,
+        "What was promoted since that snapshot is then missing from the table; the log has it still.",
+    ),
     "ledger_cut_unrecorded": ("A restore has cut off a newer log, and no entry tells of it.", ("{store} ledger doctor",), "The log that was cut off lies beside the present one."),
     "capsule_missing": ("The folder of a recorded run is gone.", ("{store} ledger doctor",), _LEDGER_HINT),
     "capsule_changed": ("The folder of a recorded run is not what was written.", ("{store} ledger doctor",), _LEDGER_HINT),

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,21 @@ def test_a_fact_that_is_not_among_the_memories(store: Path, call: Called) -> Non
     assert f"synthians-memory --store {store} ledger doctor --mend" in found["commands"]
     assert call("ledger", "doctor", "--mend").code == 7
     assert "fact_not_remembered" not in json.dumps(call("doctor").json)
+
+
+def test_a_damaged_file_of_the_state_comes_back_from_a_snapshot(store: Path, call: Called) -> None:
+    assert call("state", "write", "--phase", "building").code == 0
+    assert call("backup").code == 0
+    assert call("remember", "what came since").code == 0
+    (store / "state" / "system_state.json").write_text("{")
+    before = call("doctor")
+    assert before.code == 5
+    for line in before.json["commands"]:
+        program, *words = shlex.split(line)
+        if program == "synthians-memory":
+            call(*words[2:])
+        else:
+            subprocess.run([program, *words], check=True)
+    assert call("doctor").code == 0
+    assert json.loads((store / "state" / "system_state.json").read_text())["phase"] == "building"
+    assert "what came since" in call("recall", "what came since").out

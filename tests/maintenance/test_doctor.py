@@ -26,7 +26,7 @@ from synthians_memory.errors import (
 from synthians_memory.facade import PARTS
 from synthians_memory.maintenance import diagnosis as diagnoses
 from synthians_memory.maintenance import surroundings
-from synthians_memory.maintenance.diagnosis import Diagnosis, Trouble
+from synthians_memory.maintenance.diagnosis import Diagnosis, Examined, Trouble, trouble, troubles_of
 from synthians_memory.maintenance.doctor import diagnose
 from synthians_memory.maintenance.examinations import unopened
 from synthians_memory.maintenance.fallback import Fallback
@@ -149,6 +149,34 @@ def test_an_id_is_written_as_a_shell_takes_it() -> None:
     assert rendered("{store} restore{assembly} --memory={id}", "/a", assembly).endswith(
         "restore --assembly --memory=-a"
     )
+
+
+def test_the_most_urgent_comes_first_and_backups_are_taken_last() -> None:
+    examined = (
+        Examined.of("memories", "", troubles_of([Finding("index_damaged", "x"), Finding("file_damaged", "y")], "/a")),
+        Examined.of("backups", "", [trouble("snapshot_damaged", "z", "/a")]),
+        Examined.of("software", "", [trouble("python_untested", "v", "/a"), trouble("disk_full", "w", "/a")]),
+    )
+    found = Diagnosis("/a", examined)
+    assert [one.code for one in found.troubles] == [
+        "file_damaged", "snapshot_damaged", "disk_full", "index_damaged", "python_untested",
+    ]  # fmt: skip
+    assert found.commands == (
+        "synthians-memory --store /a repair",
+        "synthians-memory --store /a backups --verify",
+        "synthians-memory --store /a sweep-expired",
+        "synthians-memory --store /a backup --full",
+    )
+
+
+def test_findings_of_one_code_are_one_trouble() -> None:
+    findings = [Finding("file_damaged", f"{n}") for n in range(3)] + [
+        Finding("scratch", "s"),
+        Finding("file_damaged", "3"),
+    ]
+    damaged, scratch = troubles_of(findings, "/a")
+    assert (damaged.message, len(damaged.findings)) == ("0; and 3 more like it", 4)
+    assert (scratch.message, scratch.urgency) == ("s", "note")
 
 
 # Stores that are well, and stores that are not

@@ -337,10 +337,14 @@ def test_maps_of_nothing_and_of_one_place(vectors: Any) -> None:
     assert 0 <= explained <= 1
 
 
-def test_vectors_on_a_line_have_one_dimension() -> None:
-    places, explained = projected(np.outer(np.arange(5), [1.0, 2.0, 2.0]).astype(np.float32))
+@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("direction", [[1.0, 2.0, 2.0], [-1.0, 0.5, 3.0, 0.0], [1.0, -2.0, 4.0, 0.0, 0.5, 0.25]])
+def test_vectors_on_a_line_have_one_dimension_and_one_direction(count: int, direction: list[float]) -> None:
+    places, explained = projected(np.outer(np.arange(count), direction).astype(np.float32))
     assert explained == pytest.approx(1)
     assert np.allclose(places[:, 1], 0.5, atol=1e-6)
+    # What is largest in the direction grows from left to right.
+    assert (np.diff(places[:, 0]) > 0).all()
 
 
 @given(st.lists(st.integers(), max_size=50), st.integers(1, 20))

@@ -58,7 +58,7 @@ def opened(
         f"--log-net-log={log}", f"--window-size={width},{height}", f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}",
         f"--screenshot={picture}", "--dump-dom", (folder / "page.html").as_uri(),
     ]  # fmt: skip
-    environment = {**os.environ, "HOME": str(folder)}
+    environment = {**os.environ, **dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), str(folder))}
     process = subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
     )
