@@ -6,12 +6,12 @@ It mends nothing, and changes nothing.
 from __future__ import annotations
 
 import asyncio
-import textwrap
 from collections.abc import Sequence
 from typing import Final
 
 import typer
-from rich.console import Group
+from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from synthians_memory.entrypoints.cli.exits import ExitCode, answer_to
@@ -101,24 +101,30 @@ def _show(diagnosis: Diagnosis, output: Output) -> None:
     rows = [(one.name, Text(one.result, _RESULTS[one.result]), cleaned(one.detail)) for one in diagnosis.examined]
     output.show(table(("examined", "result", "what was seen"), rows, wrapped=("what was seen",)), "")
     for one in diagnosis.troubles:
-        output.show(_told(one), "")
+        output.show(*_told(one), "")
     output.show(_verdict(diagnosis))
     if diagnosis.commands:
         held = f", when the program that holds it ({diagnosis.holder}) is closed" if diagnosis.holder else ""
         output.show(cleaned(f"Run, in this order{held}:"), *(f"  {cleaned(c)}" for c in diagnosis.commands))
 
 
-def _told(one: Trouble) -> Group:
+def _told(one: Trouble) -> list[RenderableType]:
     word, style = _URGENCIES[one.urgency]
-    lines = [Text.assemble((word.ljust(_INDENT), style), cleaned(one.message)), _indented(one.meaning)]
-    lines += [_indented(cleaned(finding.message)) for finding in one.findings[1:FEW]]
+    said = [one.meaning, *(finding.message for finding in one.findings[1:FEW])]
+    parts: list[RenderableType] = [_indented([one.message, *said], Text(word, style))]
     # A command must be taken as it stands, so it is left to the terminal to wrap.
-    lines += [Text(f"{' ' * _INDENT}$ {cleaned(command)}", "bold", overflow="fold") for command in one.commands]
-    return Group(*lines, *([_indented(cleaned(one.advice))] if one.advice else []))
+    parts += [f"{' ' * _INDENT}$ {cleaned(command)}" for command in one.commands]
+    return [*parts, _indented([one.advice])] if one.advice else parts
 
 
-def _indented(text: str) -> Text:
-    return Text(textwrap.indent(text, " " * _INDENT))
+def _indented(texts: Sequence[str], label: Text | str = "") -> Table:
+    """Texts below each other, wrapped beside a margin that has `label` before the first."""
+    found = Table.grid()
+    found.add_column(width=_INDENT)
+    found.add_column(overflow="fold")
+    for number, text in enumerate(texts):
+        found.add_row(label if number == 0 else "", Text(cleaned(text)))
+    return found
 
 
 def _verdict(diagnosis: Diagnosis) -> str:
