@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
 
-__all__ = ["Child", "Element", "drawing", "element", "size_text", "table", "time_text", "to_html"]
+__all__ = ["Child", "Element", "counted", "drawing", "element", "size_text", "table", "time_text", "to_html"]
 
 Element = ET.Element
 Child = Element | str | None
@@ -91,6 +91,11 @@ def table(summary: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, 
     ]
     whole = element("table", element("thead", head), element("tbody", *body))
     return element("details", element("summary", summary), element("div", whole, class_="wide"))
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number of things for people; `many` is what several are called, where that is not `one` and an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def size_text(count: int) -> str:

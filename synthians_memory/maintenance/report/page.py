@@ -27,7 +27,7 @@ from synthians_memory.maintenance.report.charts import (
     swatch,
     times_row,
 )
-from synthians_memory.maintenance.report.elements import Element, element, size_text, table, time_text, to_html
+from synthians_memory.maintenance.report.elements import Element, counted, element, size_text, table, time_text, to_html
 from synthians_memory.maintenance.report.facts import ReportFacts, SizeOf, shown_text
 from synthians_memory.maintenance.report.logs import Event, EventKind, Pass
 from synthians_memory.maintenance.report.memory_map import Group, MapPoint
@@ -107,11 +107,11 @@ def _tiles(facts: ReportFacts) -> Element:
     last = facts.passes[-1] if facts.passes else None
     tiles = (
         _tile("memories", f"{facts.memories:,}", expired),
-        _tile("assemblies", f"{facts.assemblies:,}", f"{facts.vectors:,} vectors of memories"),
-        _tile("on disk", size_text(total), f"{files:,} files"),
+        _tile("assemblies", f"{facts.assemblies:,}", f"{counted(facts.vectors, 'vector')} of memories"),
+        _tile("on disk", size_text(total), counted(files, "file")),
         _tile("newest backup", *_backup_tile(whole, facts.made_at)),
         _tile("last health pass", *_pass_tile(last)),
-        _tile("quick check now", f"{len(wrong):,}", "findings to be mended", "bad" if wrong else "good"),
+        _tile("quick check now", f"{len(wrong):,}", "to be mended", "bad" if wrong else "good"),
     )
     return element("ul", *tiles, class_="tiles")
 
@@ -169,7 +169,9 @@ def _health_in_words(passes: Sequence[Pass]) -> str:
         return "No pass of the health monitor is on record yet; `health` from cron, or a monitor in the program, makes them."
     counts = Counter(one.outcome for one in passes)
     parts = ", ".join(f"{count:,} {shown_text(outcome, 20)}" for outcome, count in counts.most_common(6))
-    return f"{len(passes):,} passes of the health monitor since {time_text(passes[0].at)} UTC: {parts}."
+    return (
+        f"{counted(len(passes), 'pass', 'passes')} of the health monitor since {time_text(passes[0].at)} UTC: {parts}."
+    )
 
 
 def _passes(passes: Sequence[Pass]) -> tuple[Element | None, ...]:
@@ -241,7 +243,9 @@ def _findings_now(facts: ReportFacts) -> Element:
     if facts.findings:
         rows = [(f.severity, f.code, shown_text(f.message, _MOST_SENTENCE)) for f in facts.findings[:_ROWS]]
         more = f", the first {_ROWS} of them" if len(facts.findings) > _ROWS else ""
-        parts.append(table(f"{len(facts.findings):,} findings{more}", ("severity", "code", "what was found"), rows))
+        parts.append(
+            table(f"{counted(len(facts.findings), 'finding')}{more}", ("severity", "code", "what was found"), rows)
+        )
         parts[-1].set("open", "open")
         parts.append(_paragraph("`synthians-memory doctor` says what each means and which command mends it.", "note"))
     else:
@@ -264,19 +268,19 @@ def _growth(facts: ReportFacts) -> Element:
         sizes[bins.of(micros)] += size
     first, last = from_micros(facts.created[0][0]), from_micros(facts.created[-1][0])
     lead = (
-        f"{len(facts.created):,} memories of {size_text(sum(sizes))}, made from {first:%Y-%m-%d} to {last:%Y-%m-%d}, by the time "
+        f"{counted(len(facts.created), 'memory', 'memories')} of {size_text(sum(sizes))}, made from {first:%Y-%m-%d} to {last:%Y-%m-%d}, by the time "
         "that each says it was made. What was deleted is not counted."
     )
     total, of_bytes = _running(new), _running(sizes)
-    words = f"New memories a {bins.unit}; at most {max(new):,}."
-    bars = bar_chart("new", f"New memories a {bins.unit}", words, _bars(bins, new))
-    memories = area_chart("total", "Memories in all", f"It grows to {total[-1]:,} memories.", total)
+    words = f"New memories per {bins.unit}; at most {max(new):,}."
+    bars = bar_chart("new", f"New memories per {bins.unit}", words, _bars(bins, new))
+    memories = area_chart("total", "Memories in all", f"It grows to {total[-1]:,}.", total)
     filled = area_chart("bytes", "Bytes of their files", f"It grows to {size_text(of_bytes[-1])}.", of_bytes)
     return _card(
         "growth",
         "Growth",
         lead,
-        element("h3", f"New memories a {bins.unit}"),
+        element("h3", f"New memories per {bins.unit}"),
         _plot(bars, f"{max(new):,}", bins),
         element(
             "div",
@@ -323,7 +327,7 @@ def _table_of_growth(bins: Bins, new: Sequence[int], total: Sequence[int], of_by
 
 def _sizes(facts: ReportFacts) -> Element:
     total = sum(one.size for one in facts.sizes)
-    lead = f"{size_text(total)} in {sum(one.files for one in facts.sizes):,} files."
+    lead = f"{size_text(total)} in {counted(sum(one.files for one in facts.sizes), 'file')}."
     if not facts.sizes:
         return _card("sizes", "Sizes", "There are no files yet.")
     largest = facts.sizes[0].size or 1
@@ -334,7 +338,7 @@ def _sizes(facts: ReportFacts) -> Element:
 
 
 def _size_row(number: int, one: SizeOf, largest: int) -> tuple[Element, Element, Element]:
-    files = element("span", f" · {one.files:,} files", class_="files")
+    files = element("span", f" · {counted(one.files, 'file')}", class_="files")
     return (
         element("span", one.name),
         meter(f"size-{number}", f"{one.name}: {size_text(one.size)}", one.size / largest),
@@ -380,7 +384,9 @@ def _all_events(facts: ReportFacts) -> list[Event]:
 
 def _backup_in_words(one: SnapshotInfo) -> str:
     whole = "" if one.whole else ", not whole"
-    return f"{one.ring} snapshot of {one.memories:,} memories and {one.assemblies:,} assemblies{whole}"
+    return (
+        f"{one.ring} snapshot of {counted(one.memories, 'memory', 'memories')} and {one.assemblies:,} assemblies{whole}"
+    )
 
 
 def _event_in_words(event: Event) -> str:
@@ -409,7 +415,7 @@ def _saves_lane(updated: Sequence[int], start: datetime, end: datetime) -> Eleme
         begins = first + number * width
         count = bisect_right(updated, begins + width - 1) - bisect_right(updated, begins - 1)
         if count:
-            said = f"{time_text(from_micros(begins))}: {count:,} memories were last saved"
+            said = f"{time_text(from_micros(begins))}: last saves of {counted(count, 'memory', 'memories')}"
             marks.append(Mark(min(1.0, (number + 0.5) / 100), "plain", said))
     words = f"The last save was at {time_text(from_micros(updated[-1]))}." if updated else "Nothing was saved yet."
     return lane("lane-saves", "When memories were last saved", words, marks)
