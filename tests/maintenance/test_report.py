@@ -122,6 +122,12 @@ async def test_equal_embeddings(tmp_path: Path) -> None:
     assert len(points(page(await stored(tmp_path / "store", entries)))) == 5
 
 
+async def test_memories_of_all_times(tmp_path: Path) -> None:
+    times = [datetime(1, 1, 1, tzinfo=UTC), NOW, datetime(9999, 12, 31, 23, 59, tzinfo=UTC)]
+    entries = [MemoryEntry(content="x", embedding=[n, 1.0], created_at=at) for n, at in enumerate(times)]
+    assert "3 memories of" in page(await stored(tmp_path / "store", entries)).text
+
+
 async def test_what_it_shows_of_a_store(store: Path) -> None:
     found = page(store)
     assert len(points(found)) == 40

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final, NamedTuple
 
 from synthians_memory.maintenance.report.elements import Element, drawing, element, time_text
 from synthians_memory.maintenance.report.memory_map import MapPoint
-from synthians_memory.times import from_micros
+from synthians_memory.times import from_micros, to_micros
 
 __all__ = [
     "Bar",
@@ -34,6 +34,7 @@ _MOST_BINS: Final = 120
 _DAY: Final = 86_400_000_000
 _HOUR: Final = _DAY // 24
 _STEPS: Final = ((_HOUR, "hour"), (_DAY, "day"), (7 * _DAY, "week"))
+_FIRST: Final = to_micros(datetime.min.replace(tzinfo=UTC))
 _HEIGHT: Final = 100
 # Of the columns of a strip, by outcome: what is worse stands out without its colour as well.
 _LEVELS: Final = {"healthy": 35, "findings": 50, "mended": 65, "restored": 82, "failed": 100}
@@ -82,7 +83,8 @@ def bins_of(first: int, last: int) -> Bins:
 
 
 def _bins(first: int, last: int, width: int, unit: str) -> Bins:
-    start = first // width * width
+    # The first piece of all would begin before there are years.
+    start = max(first // width * width, _FIRST)
     return Bins(start, width, (last - start) // width + 1, unit)
 
 

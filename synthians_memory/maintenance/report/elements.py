@@ -9,7 +9,19 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
 
-__all__ = ["Child", "Element", "counted", "drawing", "element", "size_text", "table", "time_text", "to_html"]
+__all__ = [
+    "Child",
+    "Element",
+    "card",
+    "counted",
+    "drawing",
+    "element",
+    "paragraph",
+    "size_text",
+    "table",
+    "time_text",
+    "to_html",
+]
 
 Element = ET.Element
 Child = Element | str | None
@@ -91,6 +103,18 @@ def table(summary: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, 
     ]
     whole = element("table", element("thead", head), element("tbody", *body))
     return element("details", element("summary", summary), element("div", whole, class_="wide"))
+
+
+def card(name: str, title: str, lead: str, *parts: Element | None) -> Element:
+    """One section of the page; `name` is its id, and what stands between backticks in `lead` is a command."""
+    heading = element("h2", title, id=name)
+    return element("section", heading, paragraph(lead, "lead"), *parts, class_="card", aria_labelledby=name)
+
+
+def paragraph(text: str, class_: str) -> Element:
+    """A paragraph in which what stands between backticks is a command."""
+    parts = [part if number % 2 == 0 else element("code", part) for number, part in enumerate(text.split("`"))]
+    return element("p", *parts, class_=class_)
 
 
 def counted(count: int, one: str, many: str = "") -> str:
