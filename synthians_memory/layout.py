@@ -96,6 +96,7 @@ __all__ = [
     "part_path",
     "path_in",
     "purge_receipt_path",
+    "purge_receipt_stamp",
     "quarantine_path",
     "scratch_path",
     "segment_number",
@@ -207,6 +208,7 @@ _STAMP: Final = "%Y%m%d_%H%M%S_%f"
 _SET_ASIDE: Final = re.compile(r"(.+)\.damaged-[0-9]{8}_[0-9]{6}_[0-9]{6}")
 _CUT_LOG: Final = re.compile(r"log\.cut-[0-9]{8}_[0-9]{6}_[0-9]{6}\.jsonl")
 _INDEX_BACKUP: Final = re.compile(r"memory_index\.([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
+_PURGE_RECEIPT: Final = re.compile(r"purge-([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
 _SEGMENT: Final = re.compile(r"([0-9]{10,18})\.wal")
 _PART: Final = re.compile(r"([0-9a-f-]{1,64})\.(staged|previous)\.([0-9]{6})")
 _MANIFEST: Final = re.compile(r"([0-9]{8}_[0-9]{6}_[0-9]{6})\.json")
@@ -422,6 +424,12 @@ def path_in(folder: str, name: str) -> str:
 def purge_receipt_path(stamp: str) -> str:
     """Path of the receipt of the purge that began at `stamp`."""
     return f"{LOGS}/purge-{stamp}.json"
+
+
+def purge_receipt_stamp(name: str) -> str | None:
+    """The stamp of the receipt whose file in logs/ is called `name`; None where it is none."""
+    match = _PURGE_RECEIPT.fullmatch(name)
+    return match[1] if match else None
 
 
 def is_scratch(name: str) -> bool:

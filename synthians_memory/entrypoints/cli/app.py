@@ -20,6 +20,7 @@ from synthians_memory.entrypoints.cli import (
     checkpoint,
     config,
     delete,
+    doctor,
     export,
     get,
     history,
@@ -36,6 +37,7 @@ from synthians_memory.entrypoints.cli import (
     remember,
     repair,
     replay,
+    report,
     restore,
     search,
     state,
@@ -88,6 +90,8 @@ _COMMANDS: Final[_Commands] = (
     ("backups", backups.backups, backups.EXAMPLES),
     ("restore", restore.restore, restore.EXAMPLES),
     ("history", history.history, history.EXAMPLES),
+    ("doctor", doctor.doctor, doctor.EXAMPLES),
+    ("report", report.report, report.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
 # Commands with a name of two words: the first, what they are for, and the commands behind it.
