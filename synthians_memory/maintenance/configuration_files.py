@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
@@ -140,11 +141,11 @@ def _checked(path: str, data: bytes, users: str | None) -> dict[str, Any]:
     for key, value in leaves_of(document):
         if not is_known(key):
             raise _unknown(path, key)
-        _naming(path, key, lambda key=key, value=value: require_value(key, value))  # type: ignore[misc]
-    _naming(path, "capture", lambda: rules_from(document.get("capture", {})))
+        _naming(path, key, partial(require_value, key, value))
+    _naming(path, "capture", partial(rules_from, document.get("capture", {})))
     project = document.get("alerts", {}).get("github", {}).get("repository")
     if project is not None:
-        _naming(path, "alerts.github.repository", lambda: require_project(project))
+        _naming(path, "alerts.github.repository", partial(require_project, project))
     return document
 
 

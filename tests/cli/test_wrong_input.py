@@ -165,7 +165,7 @@ def test_what_to_search_for(call: Called, store: Path, tmp_path: Path) -> None:
         call("search", "--vector", vector).failed(2, message)
     vector.write_text("[1, 2, 3]")
     call("search", "--vector", vector).failed(2, "3 numbers, the store's vectors have 256", "embedder")
-    call("search", "").failed(2, "finds nothing in the query", "some words")
+    call("search", "").failed(2, "the text is empty", "some words")
 
 
 @pytest.mark.parametrize(
