@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from synthians_memory.config import StoreConfig
@@ -166,9 +167,9 @@ class _Doctor:
         self._examine("interrupted work", lambda: examine_interrupted(backend, location, held=bool(holder)))
         is_open = self._examine_memories()
         for part in parts:
-            self._examine(part.name, lambda part=part: examine_part(part, backend, location))  # type: ignore[misc]
+            self._examine(part.name, partial(examine_part, part, backend, location))
         for name, check in further.items() if is_open else ():
-            self._examine(name, lambda name=name, check=check: examined_findings(name, check(), location))  # type: ignore[misc]
+            self._examine(name, partial(self._examine_further, name, check))
         self._examine("backups", lambda: self._examine_backups(backend, snapshots))
         self._examine("parked memories", lambda: examine_parked(self._backend, location))
         self._examine("alerts", lambda: examine_alerts(backend, location))
@@ -186,6 +187,9 @@ class _Doctor:
 
         self._examine("lock", look)
         return "".join(holders)
+
+    def _examine_further(self, name: str, check: FurtherCheck) -> Examined:
+        return examined_findings(name, check(), self._location)
 
     def _examine_backups(self, backend: LocalBackend, directory: str | None) -> Examined:
         return examine_snapshots(
