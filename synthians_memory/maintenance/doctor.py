@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from synthians_memory.config import StoreConfig
@@ -14,12 +15,24 @@ from synthians_memory.engine.part import Part
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.superblock import require_compatible
 from synthians_memory.errors import (
+    DiskError,
     EmbedderMismatchError,
     NotAStoreError,
     PermissionDeniedError,
     SynthiansMemoryError,
 )
-from synthians_memory.layout import FAISS_FILE, INDEX, MAPPING, RESTORE_PLAN, SNAPSHOTS
+from synthians_memory.layout import (
+    BACKUPS,
+    FAISS_FILE,
+    INDEX,
+    JOURNAL,
+    MAPPING,
+    MEMORIES,
+    MOVED,
+    RESTORE_PLAN,
+    SNAPSHOTS,
+    SUPERBLOCK,
+)
 from synthians_memory.maintenance.configuration import Configuration, load_configuration
 from synthians_memory.maintenance.diagnosis import Diagnosis, Examined, trouble
 from synthians_memory.maintenance.examinations import (
@@ -48,6 +61,7 @@ __all__ = ["FurtherCheck", "diagnose"]
 FurtherCheck = Callable[[], Sequence[Finding]]
 
 _HOURS: Final = 1.0
+_TRACES: Final = (SUPERBLOCK, INDEX, MOVED, JOURNAL, MEMORIES, BACKUPS)
 
 
 def diagnose(
@@ -127,7 +141,7 @@ class _Doctor:
         try:
             self._examined.append(look())
         except SynthiansMemoryError as error:
-            found = trouble("part_unreadable", error.message, self._location, advice=error.hint)
+            found = trouble("unexamined", error.message, self._location, advice=error.hint)
             self._examined.append(Examined.of(name, "it cannot be looked at", [found]))
 
     def _configure(self) -> Examined:
@@ -143,15 +157,19 @@ class _Doctor:
         self, backend: LocalBackend, parts: Sequence[Part], snapshots: str | None, further: Mapping[str, FurtherCheck]
     ) -> str:
         location, now = self._location, self._clock.micros()
+        if not _has_traces(backend):
+            # Whatever else is there is none of a store's.
+            self._examine_memories()
+            return ""
         self._examine("permissions", lambda: examine_permissions(location))
         self._examine("disk", lambda: examine_disk(location, _room_needed(backend)))
         holder = self._examine_holder(backend)
         self._examine("interrupted work", lambda: examine_interrupted(backend, location, held=bool(holder)))
-        is_open = self._examine_memories(can_restore=os.path.isdir(os.path.join(location, SNAPSHOTS)))
+        is_open = self._examine_memories()
         for part in parts:
-            self._examine(part.name, lambda part=part: examine_part(part, backend, location))  # type: ignore[misc]
+            self._examine(part.name, partial(examine_part, part, backend, location))
         for name, check in further.items() if is_open else ():
-            self._examine(name, lambda name=name, check=check: examined_findings(name, check(), location))  # type: ignore[misc]
+            self._examine(name, partial(self._examine_further, name, check))
         self._examine("backups", lambda: self._examine_backups(backend, snapshots))
         self._examine("parked memories", lambda: examine_parked(self._backend, location))
         self._examine("alerts", lambda: examine_alerts(backend, location))
@@ -170,6 +188,9 @@ class _Doctor:
         self._examine("lock", look)
         return "".join(holders)
 
+    def _examine_further(self, name: str, check: FurtherCheck) -> Examined:
+        return examined_findings(name, check(), self._location)
+
     def _examine_backups(self, backend: LocalBackend, directory: str | None) -> Examined:
         return examine_snapshots(
             directory if directory is not None else own_snapshots(backend),
@@ -179,7 +200,7 @@ class _Doctor:
             progress=self._progress,
         )
 
-    def _examine_memories(self, *, can_restore: bool) -> bool:
+    def _examine_memories(self) -> bool:
         """Whether the store could be opened for reading."""
         self._progress("memories", 0, 0)
         # Settings that contradict the store must not keep anybody from looking at it.
@@ -187,7 +208,7 @@ class _Doctor:
         try:
             store = Store.open(self._backend(), config, self._clock, read_only=True)
         except SynthiansMemoryError as error:
-            self._examined.append(self._unopened(error, can_restore=can_restore))
+            self._examined.append(self._unopened(error))
             return False
         try:
             self._embedder = store.state.superblock.embedder
@@ -198,7 +219,8 @@ class _Doctor:
             store.release()
         return True
 
-    def _unopened(self, error: SynthiansMemoryError, *, can_restore: bool = False) -> Examined:
+    def _unopened(self, error: SynthiansMemoryError) -> Examined:
+        can_restore = os.path.isdir(os.path.join(self._location, SNAPSHOTS))
         restoring = os.path.lexists(os.path.join(self._location, RESTORE_PLAN))
         owner = owner_of(self._location) if os.path.exists(self._location) else None
         return unopened(error, self._location, can_restore=can_restore, restoring=restoring, owner=owner)
@@ -220,6 +242,14 @@ def _as_missing(error: SynthiansMemoryError, location: str) -> SynthiansMemoryEr
         return error
     what = f"{location} is no directory" if os.path.lexists(location) else f"there is no directory {location}"
     return NotAStoreError(what, path=location)
+
+
+def _has_traces(backend: LocalBackend) -> bool:
+    """Whether a directory has anything that a store's has, or does not let anybody see."""
+    try:
+        return any(backend.stat(path) is not None for path in _TRACES)
+    except DiskError:
+        return True
 
 
 def _room_needed(backend: LocalBackend) -> int:

@@ -96,10 +96,10 @@ def examine_store(store: Store, location: str, progress: Progress) -> Examined:
         SynthiansMemoryError: it could not be checked to its end.
     """
     findings = store.check("full", lambda done, total: progress("memories", done, total))
-    noted = [note for note in store.state.notes if note.code == "superblock_damaged" and note not in findings]
-    index, journal = store.state.index, store.state.index.position.sequence
-    counts = f"{index.count('memory'):,} memories, {index.count('assembly'):,} assemblies, {journal:,} changes so far"
-    return Examined.of("memories", f"{counts}; every byte read", troubles_of([*noted, *findings], location))
+    index = store.state.index
+    counts = f"{index.count('memory'):,} memories, {index.count('assembly'):,} assemblies"
+    detail = f"{counts}, {index.position.sequence:,} changes so far; every byte read"
+    return Examined.of("memories", detail, troubles_of(findings, location))
 
 
 def unopened(
@@ -138,8 +138,8 @@ def examine_part(part: Part, backend: Backend, location: str) -> Examined:
     try:
         findings = list(part.check(backend, "full"))
     except (DiskError, DamagedError) as error:
-        found = trouble("part_unreadable", f"{part.name}: {error.message}", location)
-        return Examined.of(part.name, "it cannot be read", [found])
+        found = trouble("unexamined", f"{part.name}: {error.message}", location)
+        return Examined.of(part.name, "it cannot be looked at", [found])
     return examined_findings(part.name, findings, location)
 
 

@@ -125,9 +125,33 @@ _FINDINGS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         ("{store} backups --verify", "{store} backup --full"),
         "A full backup reads everything again, and stores anew what is rotten.",
     ),
+    "tier_damaged": (
+        "A database of the tiers is not what was written.",
+        ("{store} backups --verify", "{store} health"),
+        "A health pass brings it back from a snapshot, and keeps the damaged one in quarantine.",
+    ),
+    "tier_row_damaged": (
+        "A row of a tier does not match its hash. It is not served.",
+        (),
+        "Store the row again; `{store} restore --to {path}.restored` gives a copy of the store that may have it.",
+    ),
+    "tier_words_damaged": (
+        "The index of words of a tier does not fit its rows. It is derived: no row is lost.",
+        ("{store} tiers vacuum",),
+        "",
+    ),
+    "tier_log_damaged": (
+        "Committed changes in the write-ahead log of a tier are lost.",
+        (),
+        "Store again what is missing, then remove the copy that was set aside.",
+    ),
+    "tier_memory_missing": ("A row of a tier is not among the memories.", (), "Opening the tiers saves it."),
+    "tier_memory_stale": ("A memory does not say what its row in a tier says.", (), "Opening the tiers saves it anew."),
+    "tier_memory_orphan": ("A memory of a collection has no row in a tier.", (), "Delete it if nobody wants it."),
     "repair_refused": ("An automatic repair would have dropped a large part of the store and did nothing: a disk may not be mounted.", ("{store} repair --dry-run", "{store} repair"), "Look first whether all files are there. Only then run the repair by hand; it says what it takes out of the way."),
 }  # fmt: skip
 
+# Of parts that are not there nothing is found.
 FINDING_REMEDIES: Final[dict[str, Remedy]] = {
     code: Remedy(_URGENCIES[FINDING_CODES[code][0]], *told) for code, told in _FINDINGS.items() if code in FINDING_CODES
 }
@@ -145,7 +169,7 @@ TROUBLE_REMEDIES: Final[dict[str, Remedy]] = {
     "store_busy": Remedy("soon", "Another program keeps the store so busy that it could not be looked at.", ("{store} doctor",), "Try again."),
     "settings_refused": Remedy("soon", "The store contradicts the settings it is opened with.", ("{store} stats",), "Correct the setting, or leave it out."),
     "configuration_wrong": Remedy("urgent", "A setting is wrong, so that commands refuse to begin. This diagnosis goes on with the defaults.", (), "Correct it where the message says it stands."),
-    "part_unreadable": Remedy("urgent", "A part beside the memories cannot be read.", ("ls -la {path}",)),
+    "unexamined": Remedy("urgent", "This cannot be looked at, so that nothing is known of it.", ("ls -la {path}",)),
     "permissions_missing": Remedy("urgent", "Files of the store cannot be read or written, not even by their owner.", ("chmod -R u+rwX {path}",)),
     "other_user": Remedy("note", "The store belongs to another user than the one who runs this. What another user mends may be refused, or leaves files that the owner cannot write.", ("sudo -u {name} {store} doctor",), "Run the other commands as that user as well."),
     "owner_needed": Remedy("urgent", "The store belongs to another user, and this one may not read it.", ("sudo -u {name} {store} doctor",)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
@@ -95,10 +95,11 @@ class Traces:
 
     def _set_aside(self) -> Iterator[Event]:
         """What quarantine holds: each folder is of one repair, or one restore."""
-        names = sorted(name for name in self._names(QUARANTINE) if moment_of_stamp(name))
-        for name in names[-_MOST_EACH:]:
+        moments = {name: moment_of_stamp(name) for name in sorted(self._names(QUARANTINE))}
+        known = [(name, at) for name, at in moments.items() if at is not None]
+        for name, at in known[-_MOST_EACH:]:
             note = _object(self._read(path_in(f"{QUARANTINE}/{name}", _REASON), _MOST_REASON))
-            yield _set_aside_event(moment_of_stamp(name), note)
+            yield _set_aside_event(at, note)
 
     def _purges(self) -> Iterator[Event]:
         stamps = sorted(filter(None, map(purge_receipt_stamp, self._names(LOGS))))
@@ -137,12 +138,11 @@ class Traces:
             return []
 
 
-def _set_aside_event(at: datetime | None, note: dict[str, Any]) -> Event:
-    moment = at or datetime.min.replace(tzinfo=UTC)
+def _set_aside_event(at: datetime, note: dict[str, Any]) -> Event:
     if note.get("path") == REPLACED:
-        return Event(moment, "restore", "the store was replaced by a snapshot; what was there is in quarantine")
+        return Event(at, "restore", "the store was replaced by a snapshot; what was there is in quarantine")
     what = f"{note.get('path', 'something')} was set aside: {note.get('reason', 'no reason was noted')}"
-    return Event(moment, "repair", what)
+    return Event(at, "repair", what)
 
 
 def _object(data: bytes) -> dict[str, Any]:
