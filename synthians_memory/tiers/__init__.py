@@ -1,4 +1,4 @@
-"""Three tiers of memory for an agent: what happens now, what it works on, what it once learned; and context from all of them.
+"""Three tiers of an agent's memory: what happens now, what it works on, what it once learned.
 
-It is not the core: no memory of the store depends on it.
+It is not the store of memories, which it stands on: what has a meaning to be searched by is a memory there as well.
 """
