@@ -193,7 +193,7 @@ class _Mover:
 
         return await self._working.run(read)
 
-    def _groups(self, connection: sqlite3.Connection, kind: _Kind, keys: Sequence[str]) -> tuple[list[_Due], list[str]]:
+    def _groups(self, kind: _Kind, keys: Sequence[str], connection: sqlite3.Connection) -> tuple[list[_Due], list[str]]:
         due, damaged = list[_Due](), list[str]()
         for key in keys:
             try:
