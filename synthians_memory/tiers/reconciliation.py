@@ -145,12 +145,21 @@ class _Reconciler:
                 self._left.append(LeftRow(*key, str(row)))
             elif row is not None:
                 differing.append(key)
+        failure: BaseException | None = None
         for start in range(0, len(differing), _SAVED_AT_ONCE):
             part = differing[start : start + _SAVED_AT_ONCE]
-            for noted in await asyncio.gather(*(self._follow(key, present.get(key)) for key in part)):
-                notes |= noted
+            # All of them are waited for: none goes on behind a failure.
+            outcomes = await asyncio.gather(
+                *(self._follow(key, present.get(key)) for key in part), return_exceptions=True
+            )
+            notes |= {key: noted for found in outcomes if isinstance(found, dict) for key, noted in found.items()}
+            failure = next((found for found in outcomes if isinstance(found, BaseException)), None)
+            if failure is not None:
+                break
         if notes:
             await self._longterm.transact(lambda connection: note(connection, notes))
+        if failure is not None:
+            raise failure
 
     async def _follow(self, key: RowKey, present: Entity | None) -> Notes:
         """Bring one memory up to its row; what may be noted."""
