@@ -43,6 +43,7 @@ from synthians_memory.reports import Finding, PurgeReceipt, ReembedReport, Searc
 from synthians_memory.state.part import StatePart
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
+from synthians_memory.tiers.memory_check import memory_findings
 
 __all__ = ["PARTS", "MemoryPersistence"]
 
@@ -270,9 +271,10 @@ class MemoryPersistence(Persistence):
             return findings
         session = self._opened()
         backend = session.store.state.backend
-        return findings + await session.in_thread(
+        findings += await session.in_thread(
             lambda: [finding for part in PARTS for finding in part.check(backend, level)]
         )
+        return findings + await session.in_thread(lambda: memory_findings(session.store, level))
 
     async def backup(
         self,

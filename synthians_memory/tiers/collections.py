@@ -210,6 +210,10 @@ class Collections:
         """As `put`."""
         return await self._shielded(self._followed(wanted))
 
+    async def follow_row(self, memory_id: str, read: Callable[[], Awaitable[RowMemory | None]]) -> MemoryEntry | None:
+        """As `put`, of what `read` gives while nobody writes that row through here; None, and nothing done, where it gives None."""
+        return await self._shielded(self._followed_row(memory_id, read))
+
     async def remove(self, collection: str, row_id: str) -> bool:
         """Delete the memory of a row that is gone; True if it was there.
 
@@ -254,6 +258,16 @@ class Collections:
 
     async def _followed(self, wanted: RowMemory) -> MemoryEntry:
         async with self._turn(wanted.memory_id):
+            self._require_room(wanted)
+            return await self._brought_up(wanted)
+
+    async def _followed_row(
+        self, memory_id: str, read: Callable[[], Awaitable[RowMemory | None]]
+    ) -> MemoryEntry | None:
+        async with self._turn(memory_id):
+            wanted = await read()
+            if wanted is None:
+                return None
             self._require_room(wanted)
             return await self._brought_up(wanted)
 

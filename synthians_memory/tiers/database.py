@@ -155,6 +155,10 @@ class Database:
         """As `transact`, for a thread that waits by itself: that of another database."""
         return self._submit(lambda: self._write(function))
 
+    def submit_read(self, function: Work[T]) -> Future[T]:
+        """As `run`, for such a thread."""
+        return self._submit(lambda: self._read(function))
+
     async def vacuum(self) -> None:
         """Give the space of what was deleted back to the disk. Raises as `transact`."""
         await self._in_thread(self._vacuum)
