@@ -43,6 +43,7 @@ from synthians_memory.reports import Finding, PurgeReceipt, ReembedReport, Searc
 from synthians_memory.state.part import StatePart
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
+from synthians_memory.tiers.eraser import RowEraser
 from synthians_memory.tiers.memory_check import memory_findings
 
 __all__ = ["PARTS", "MemoryPersistence"]
@@ -60,7 +61,7 @@ class MemoryPersistence(Persistence):
     What `Persistence` promises holds here as well.
     """
 
-    _erasers = (SnapshotEraser(),)
+    _erasers = (RowEraser(), SnapshotEraser())
     _reserved = False
 
     async def initialize(self) -> None:

@@ -22,6 +22,8 @@ __all__ = ["SnapshotEraser"]
 class SnapshotEraser:
     """`engine.purge.Eraser` of what lies in `backups/`."""
 
+    of_backups = True
+
     @property
     def folder(self) -> str:
         """The snapshots; the archive goes with them."""
