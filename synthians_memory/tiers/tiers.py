@@ -24,6 +24,7 @@ from synthians_memory.errors import (
     UsageError,
 )
 from synthians_memory.layout import TIERS as FOLDER
+from synthians_memory.layout import database_side_files
 from synthians_memory.models import random_id
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
@@ -32,8 +33,9 @@ from synthians_memory.tiers.context import MAX_TOKENS, TIERS, AssembledContext, 
 from synthians_memory.tiers.database import Database
 from synthians_memory.tiers.handing_on import HandingOn
 from synthians_memory.tiers.longterm import LongTermMemory
-from synthians_memory.tiers.migration import Ages, MigrationReport, Summarise
+from synthians_memory.tiers.migration import Ages, MigrationReport, Summarise, finish
 from synthians_memory.tiers.operational import CAPACITY, OperationalMemory
+from synthians_memory.tiers.reconciliation import ReconciliationReport, reconcile
 from synthians_memory.tiers.records import Event
 from synthians_memory.tiers.tables import SCHEMAS
 from synthians_memory.tiers.tokens import TokenCounter, checked_counter, estimate_tokens
@@ -116,6 +118,7 @@ class Tiers:
         self._migrating = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
         self._last_error: Exception | None = None
+        self._reconciled = ReconciliationReport()
 
     # Life
 
@@ -152,15 +155,13 @@ class Tiers:
                 await database.open()
             opened = self._put_together(backend, databases, stack, read_only=read_only)
             if not read_only:
-                await self._mended(opened)
+                await finish(opened.working)
+                self._reconciled = await reconcile(opened.collections, databases[0], databases[1])
         except BaseException:
             # Also where the caller was cancelled nothing stays open.
             await asyncio.shield(asyncio.ensure_future(stack.aclose()))
             raise
         return opened
-
-    async def _mended(self, opened: _Opened) -> None:
-        """Bring the memories of rows up to date with them."""
 
     def _put_together(
         self, backend: Backend, databases: Sequence[Database], stack: AsyncExitStack, *, read_only: bool
@@ -228,6 +229,12 @@ class Tiers:
         _ = self._store.opening_report
         return opened
 
+    @property
+    def reconciled(self) -> ReconciliationReport:
+        """What the opening did to the memories of rows; of a read-only store nothing."""
+        self._opened()
+        return self._reconciled
+
     # The tiers
 
     @property
@@ -258,7 +265,7 @@ class Tiers:
             DiskError: it is critical, and could not be written.
         """
         opened = self._opened()
-        if opened.handing_on is None and isinstance(event, Event) and event.critical:
+        if opened.handing_on is None and getattr(event, "critical", False):
             raise ReadOnlyError("a critical event cannot be written: the store is read-only")
         pushed = opened.operational.push(event)
         if pushed.critical and opened.handing_on is not None:
@@ -317,7 +324,9 @@ class Tiers:
             opened.operational.retire(moment - int(self._operational_age))
             await opened.handing_on.events()
             await opened.handing_on.hours(moment)
-            return await opened.working.migrate_old_entries(ages=self._ages, summarise=self._summarise)
+            return await opened.working.migrate_old_entries(
+                ages=self._ages, now=moment, summarise=self._summarise, progress=progress
+            )
 
     def start_migrating(self, every: float = HOUR) -> asyncio.Task[None]:
         """Migrate every so many seconds in the background, from now on; the task may be cancelled, and `close` does.
@@ -395,8 +404,9 @@ def _place(location: str, *, lock: bool) -> LocalBackend:
 
 
 def _bytes(backend: Backend) -> int:
-    stats = (backend.stat(schema.path) for schema in SCHEMAS)
-    return sum(stat.size for stat in stats if stat is not None)
+    """What the databases take, with their write-ahead logs."""
+    paths = [path for schema in SCHEMAS for path in (schema.path, database_side_files(schema.path)[0])]
+    return sum(stat.size for stat in map(backend.stat, paths) if stat is not None)
 
 
 def _positive(what: str, seconds: object) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -20,6 +20,8 @@ from synthians_memory.errors import EntityNotFoundError, UsageError
 from synthians_memory.tiers import Record, Tiers, TokenCounter, estimate_tokens
 
 __all__ = ["LimitOption", "RowIdOption", "found", "misused", "opened", "work_on_rows"]
+
+R = TypeVar("R", bound=Record)
 
 RowIdOption = Annotated[str | None, typer.Option("--id", metavar="ID", help="Its id; without it a new one is drawn.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="How many at most.")]
@@ -75,7 +77,7 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def found(record: Record | None, what: str) -> Record:
+def found(record: R | None, what: str) -> R:
     """The record. Raises EntityNotFoundError where there is none."""
     if record is None:
         raise EntityNotFoundError(f"there is no {what}", hint="Look up its id, and run the command again.")
