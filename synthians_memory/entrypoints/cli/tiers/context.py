@@ -1,6 +1,6 @@
 """The command tiers context: the relevant part of the tiers for a task, within a budget of tokens.
 
-The ring of a running program is not in it: it is that program's.
+The ring of a running program is not in it, since it is that program's; the latest events on disk stand in for it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ EXAMPLES: Final = (
     '--store notes tiers context "answer the letter from Ada" --tier working --tier knowledge --tokenizer tokenizer.json',
 )
 
+_EVENTS: Final = 100
+
 
 def context(
     context: typer.Context,
@@ -45,7 +47,7 @@ def context(
 ) -> int:
     """Gather what is relevant to a task, within a budget of tokens.
 
-    Rows of the working and long-term tiers, and knowledge.
+    The latest events, rows of the working and long-term tiers, and knowledge.
     """
     return run(
         _context(Place.of(context), Output.wanted(as_json), " ".join(task), max_tokens, tier or TIERS, tokenizer)
@@ -57,6 +59,8 @@ async def _context(
 ) -> int:
     count = estimate_tokens if tokenizer is None else await open_tokenizer(tokenizer)
     async with opened(place, writing=False, count_tokens=count) as tiers:
+        for event in reversed(await tiers.working.get_events(_EVENTS)):
+            tiers.operational.push(event)
         assembled = await tiers.assemble_context(task, max_tokens, names)
     if output.json:
         output.document(assembled.to_dict())
