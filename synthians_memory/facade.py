@@ -45,11 +45,12 @@ from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.tiers.eraser import RowEraser
 from synthians_memory.tiers.memory_check import memory_findings
+from synthians_memory.tiers.part import TiersPart
 
 __all__ = ["PARTS", "MemoryPersistence"]
 
 # What lives in a store beside its memories and assemblies, and is checked and backed up with them.
-PARTS: Final[tuple[Part, ...]] = (StatePart(), LedgerPart())
+PARTS: Final[tuple[Part, ...]] = (StatePart(), LedgerPart(), TiersPart())
 
 # What a store may say when it is asked to save a sound memory.
 _CANNOT_WRITE: Final = (DiskError, OverloadedError, ReadOnlyError)

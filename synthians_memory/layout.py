@@ -88,6 +88,7 @@ __all__ = [
     "index_backup_moment",
     "index_backup_path",
     "is_cut_log",
+    "is_database",
     "is_scratch",
     "is_set_aside",
     "issue_path",
@@ -422,6 +423,14 @@ def is_cut_log(name: str) -> bool:
 def database_side_files(path: str) -> tuple[str, str]:
     """The files that SQLite keeps beside its database at `path`: the write-ahead log, and the memory shared with readers."""
     return f"{path}-wal", f"{path}-shm"
+
+
+def is_database(path: str) -> bool:
+    """Whether SQLite alone reads and writes the file at `path`: no other descriptor of it is ever to be opened.
+
+    Closing one would drop the locks that SQLite holds on it in the same process.
+    """
+    return path.startswith(f"{TIERS}/")
 
 
 def path_in(folder: str, name: str) -> str:

@@ -81,6 +81,8 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
         "a promoted fact is not among the memories",
         "leave it; `ledger doctor --mend` saves it",
     ),
+    "tier_damaged": ("damage", "a database of the tiers is not what was written", "leave it; restore a snapshot"),
+    "tier_row_damaged": ("damage", "a row of a tier does not match its hash", "leave it; store the row again"),
     "tier_memory_missing": ("inconsistency", "a row of a tier has no memory", "leave it; opening the tiers makes it"),
     "tier_memory_stale": (
         "inconsistency",
