@@ -60,7 +60,7 @@ def _in_snapshots(
         count = max((forget_in_snapshots(folder, key) for key in sorted(traces.keys)), default=0)
         databases = forget_in_files(folder, lambda path, data: without(path, data, traces)) if without else 0
     if databases:
-        yield PurgedPlace(SNAPSHOTS, f"databases of {databases} snapshots, which stay without its row", "rewritten", 0)
+        yield PurgedPlace(SNAPSHOTS, f"databases of {databases} snapshots, built anew without its row", "rewritten", 0)
     if count:
         yield PurgedPlace(SNAPSHOTS, f"{count} snapshots, which stay without it", "rewritten", 0)
 
