@@ -9,14 +9,16 @@ stays in the files.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from sqlite3 import Connection
 from typing import Any, Final
 
 from synthians_memory.engine.traces import Traces
 from synthians_memory.errors import DiskError, SynthiansMemoryError
-from synthians_memory.layout import TIERS
+from synthians_memory.layout import QUARANTINE, TIERS, database_side_files
 from synthians_memory.reports import LeftPlace, PurgedPlace
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
@@ -25,9 +27,11 @@ from synthians_memory.tiers.connections import open_for_writing, read_database, 
 from synthians_memory.tiers.row_places import Place, forget_notes, places_in
 from synthians_memory.tiers.tables import LONGTERM, SCHEMAS, Schema, Table
 
-__all__ = ["RowEraser"]
+__all__ = ["RowEraser", "erased_copy"]
 
 _MOST_NAMED: Final = 20
+# Where the header of a database says by which versions of the format it is written and read: 2 is with a write-ahead log.
+_VERSIONS: Final = 18
 
 
 class RowEraser:
@@ -58,14 +62,40 @@ class RowEraser:
         found: list[LeftPlace] = []
         for schema in SCHEMAS if isinstance(backend, LocalBackend) and backend.stat(TIERS) is not None else ():
             try:
-                quoting = read_database(
-                    backend, schema, lambda connection, schema=schema: list(_quoting(connection, schema, traces))
-                )
+                quoting = read_database(backend, schema, partial(_quoting, schema=schema, traces=traces))
             except SynthiansMemoryError as error:
                 found.append(LeftPlace(schema.path, f"it cannot be searched: {error.message}"))
                 continue
             found += [LeftPlace(schema.path, why) for why in _summed_up(quoting or [])]
+        if any(_row_keys(traces)):
+            found += [
+                LeftPlace(path, "a database that was replaced may hold the row; remove it")
+                for path in _set_aside(backend)
+            ]
         return found
+
+
+def erased_copy(path: str, data: bytes, traces: Traces) -> bytes | None:
+    """A copy of a database, without the rows of the purged memories, and without pages that were free; None where none is purged.
+
+    Args:
+        path: relative to the store of which it is a copy.
+        data: the bytes of a database that was copied whole.
+        traces: what is purged.
+
+    Raises:
+        DamagedFileError: it is no database that can be read.
+    """
+    schema = next((schema for schema in SCHEMAS if schema.path == path), None)
+    keys = list(_row_keys(traces))
+    if schema is None or not keys:
+        return None
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection, sqlite_errors(path):
+        # One in memory has no write-ahead log.
+        connection.deserialize(data[:_VERSIONS] + b"\1\1" + data[_VERSIONS + 2 :])
+        _deleted(connection, schema, keys)
+        connection.execute("VACUUM")
+        return connection.serialize()
 
 
 def _row_keys(traces: Traces) -> Iterator[tuple[str, str]]:
@@ -117,12 +147,25 @@ def _deleted(connection: Connection, schema: Schema, keys: Sequence[tuple[str, s
     return found
 
 
-def _quoting(connection: Connection, schema: Schema, traces: Traces) -> Iterator[tuple[Table[Any], str]]:
+def _quoting(connection: Connection, schema: Schema, traces: Traces) -> list[tuple[Table[Any], str]]:
+    found: list[tuple[Table[Any], str]] = []
     for table in schema.tables:
         for row in connection.execute(table.select()):
             texts = "\n".join(value for value in row if isinstance(value, str))
             if traces.quoted_in(texts.encode("utf-8", "surrogateescape")):
-                yield table, str(row[list(table.columns).index(table.key)])
+                found.append((table, str(row[list(table.columns).index(table.key)])))
+    return found
+
+
+def _set_aside(backend: Backend, folder: str = QUARANTINE) -> Iterator[str]:
+    """The databases in quarantine, and what SQLite keeps beside one."""
+    names = {name for schema in SCHEMAS for name in (schema.path, *database_side_files(schema.path))}
+    for name, stat in backend.scan(folder):
+        path = f"{folder}/{name}"
+        if stat.kind == "folder":
+            yield from _set_aside(backend, path)
+        elif any(path.endswith(f"/{known}") for known in names):
+            yield path
 
 
 def _summed_up(quoting: Sequence[tuple[Table[Any], str]]) -> Iterator[str]:
