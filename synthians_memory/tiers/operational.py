@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
@@ -101,7 +101,8 @@ class _Leaving:
     """What is on its way to the working tier, each by its id, the oldest first."""
 
     critical: dict[str, Event] = field(default_factory=dict)
-    left: dict[str, Event] = field(default_factory=dict)
+    # A dict from whose beginning is deleted again and again has to skip what was there.
+    left: OrderedDict[str, Event] = field(default_factory=OrderedDict)
     hours: dict[str, MetricHour] = field(default_factory=dict)
     dropped: int = 0
 
@@ -205,7 +206,7 @@ class OperationalMemory:
         if not event.critical:
             left[_id(event)] = event
             if len(left) > self._capacity:
-                del left[next(iter(left))]
+                left.popitem(last=False)
                 self._leaving.dropped += 1
         return len(left) % max(self._capacity // _HAND_ON_SHARE, 1) == 0 and bool(left)
 

@@ -52,7 +52,7 @@ def goal(
         if description is not None:
             return [
                 await working.store_goal(
-                    Goal(id=goal_id, description=description, status=status or "pending", **fields)
+                    Goal(id=goal_id, description=description, status="pending" if status is None else status, **fields)
                 )
             ]
         if goal_id is None:
