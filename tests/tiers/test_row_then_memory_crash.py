@@ -64,10 +64,9 @@ class Life:
     async def _until_cut(self, backend: FaultyBackend) -> None:
         """A writer without power gives no answer any more; nobody waits for it."""
         task = asyncio.create_task(self._live(backend))
-        while not task.done():
-            if backend.disk.power_is_off:
-                task.cancel()
+        while not task.done() and not backend.disk.power_is_off:
             await asyncio.wait({task}, timeout=0.002)
+        task.cancel()
         with suppress(asyncio.CancelledError):
             await task
 
