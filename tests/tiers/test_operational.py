@@ -201,6 +201,18 @@ def test_hours_end_and_come_again_until_they_are_written() -> None:
     assert ring.metrics() == {"a": 4.0, "b": 1.0}
 
 
+def test_it_tells_when_an_hour_is_over_and_keeps_no_more_hours_than_events() -> None:
+    clock, told = ManualClock(), list[int]()
+    ring = OperationalMemory(5, clock=clock, on_overflow=lambda: told.append(1))
+    for _ in range(8):
+        ring.update_metric("a", 1)
+        ring.update_metric("a", 2)
+        clock.advance(HOUR)
+    assert len(told) == 7
+    assert [one.hour // HOUR - NOW // HOUR for one in ring.end_hours()] == [3, 4, 5, 6, 7]
+    assert ring.snapshot().counts["dropped"] == 3
+
+
 @pytest.mark.parametrize(
     ("key", "value", "error"),
     [

@@ -365,6 +365,26 @@ async def test_readers_work_beside_the_writer(tmp_path: Path, store: MemoryPersi
     await tiers.working.store_goal(Goal(id="h", description="h"))
 
 
+async def test_readers_move_on_when_they_are_told(tmp_path: Path, store: MemoryPersistence, tiers: Tiers) -> None:
+    async with MemoryPersistence(tmp_path / "store", read_only=True) as beside, Tiers(beside) as reader:
+        await tiers.working.log_decision(Decision(id="d", context="which tea", chosen="green"))
+        assert await reader.working.find_similar_decisions("tea") == []
+        await reader.refresh()
+        assert ids(await reader.working.find_similar_decisions("tea")) == ["d"]
+    await tiers.refresh()
+
+
+async def test_a_loop_over_a_read_only_store_is_refused_and_nothing_stays_open(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path / "store"):
+        pass
+    async with MemoryPersistence(tmp_path / "store", read_only=True) as store:
+        tiers = Tiers(store, migrate_every=1)
+        with pytest.raises(ReadOnlyError):
+            await tiers.open()
+        with pytest.raises(StoreClosedError):
+            _ = tiers.working
+
+
 # Events on their way
 
 
@@ -439,6 +459,20 @@ async def test_metrics_are_averaged_by_hour(store: MemoryPersistence, clock: Man
         tiers.operational.update_metric("cpu", 10)
     async with Tiers(store, clock=clock) as tiers:
         assert [one.mean for one in await tiers.working.get_metric_hours("cpu")] == [3.0, 10.0]
+
+
+async def test_means_are_written_when_the_next_hour_begins_without_any_migration(
+    tiers: Tiers, clock: ManualClock
+) -> None:
+    tiers.operational.update_metric("cpu", 1)
+    clock.advance(HOUR)
+    tiers.operational.update_metric("cpu", 2)
+    await until(lambda: has_means(tiers))
+    assert [one.mean for one in await tiers.working.get_metric_hours("cpu")] == [1.0]
+
+
+async def has_means(tiers: Tiers) -> bool:
+    return bool(await tiers.working.get_metric_hours("cpu"))
 
 
 class Failing:
