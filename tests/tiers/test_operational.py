@@ -288,14 +288,14 @@ def test_what_makes_no_sense_is_refused(call: Any, error: type[Exception]) -> No
 def test_the_most_important_comes_first_and_every_line_is_short() -> None:
     clock = ManualClock()
     ring = OperationalMemory(clock=clock, ids=lambda: "ring")
-    ring.push(Event(category="disk", source="probe", data={"free": 0}, critical=True))
+    ring.push(Event(category="disk", source="probe", data={"of": "a", "free": 0}, critical=True))
     ring.push(Event(category="note", source="ada", data={"text": "line\nbreak " * 5000}))
     ring.update_metric("cpu", 0.25)
     ring.start_task("t", "build\nit", agent="ada")
     lines = snapshot_lines(ring.snapshot())
     assert lines[:4] == [
         "System state at 2023-11-14T22:13:20Z: 2 events, 1 active tasks, 1 metrics",
-        'critical 2023-11-14T22:13:20Z disk from probe {"free": 0}',
+        'critical 2023-11-14T22:13:20Z disk from probe {"free": 0, "of": "a"}',
         "active task t [running] by ada since 2023-11-14T22:13:20Z: build it",
         "metric cpu = 0.25",
     ]
