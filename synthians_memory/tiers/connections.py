@@ -35,6 +35,7 @@ from synthians_memory.layout import TIERS, database_side_files, scratch_path
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.tiers.tables import SCHEMA_VERSION, Schema
+from synthians_memory.tiers.write_ahead_log import damaged_log, set_log_aside
 
 __all__ = ["copy_for_reading", "open_for_writing", "read_database", "sqlite_errors"]
 
@@ -162,7 +163,8 @@ def _connect(location: str, options: str) -> sqlite3.Connection:
 def open_for_writing(backend: Backend, schema: Schema) -> sqlite3.Connection:
     """The one connection that writes to a database, which is made where it is not there; the caller holds the store's lock.
 
-    WAL, synchronous FULL, foreign keys. What a crash left in the write-ahead log is taken in.
+    WAL, synchronous FULL, foreign keys. What a crash left in the write-ahead log is taken in, up to where it is damaged; a
+    damaged log is first copied beside it, and a check tells of the copy until it is removed.
 
     Raises:
         UsageError: the store is in no directory.
@@ -176,6 +178,10 @@ def open_for_writing(backend: Backend, schema: Schema) -> sqlite3.Connection:
     with sqlite_errors(schema.path):
         if not _is_there(place, schema.path):
             _make(place, schema)
+        damaged = damaged_log(place, schema.path)
+        if damaged is not None:
+            # SQLite takes what stands before the damage, and writes over the rest.
+            set_log_aside(place, damaged)
         connection = _connect(_location(place, schema.path), "mode=rw")
         try:
             _prepare(connection, schema)
