@@ -66,6 +66,9 @@ def sqlite_errors(path: str) -> Iterator[None]:
     """Inside, an error of SQLite is raised as one of the library's; `path`: of the database, relative to the store."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        # What SQLite says of a damaged schema quotes it.
+        raise DamagedFileError(f"{path} is damaged: {error}", path=path, hint=_DAMAGED_HINT) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code is None:
@@ -184,8 +187,9 @@ def open_for_writing(backend: Backend, schema: Schema) -> sqlite3.Connection:
             set_log_aside(place, damaged)
         connection = _connect(_location(place, schema.path), "mode=rw")
         try:
-            _prepare(connection, schema)
+            # Before anything is written: SQLite would take a file of a few bytes for an empty one.
             _require_schema(connection, schema)
+            _prepare(connection, schema)
         except BaseException:
             connection.close()
             raise

@@ -68,7 +68,8 @@ class TiersPart:
 
 def _check(backend: Backend, schema: Schema, level: CheckLevel) -> list[Finding]:
     try:
-        return read_database(backend, schema, partial(_findings, schema, level)) or []
+        stat = backend.stat(schema.path)
+        return read_database(backend, schema, partial(_findings, schema, level, stat.size if stat else 0)) or []
     except (DamagedError, NotRegularFileError, UnsupportedFormatError) as error:
         return [Finding("tier_damaged", error.message, schema.path)]
 
@@ -86,8 +87,12 @@ def _log_findings(backend: Backend, path: str) -> Iterator[Finding]:
         yield Finding("tier_log_damaged", f"{kept} was set aside: what was committed last in it is lost", kept)
 
 
-def _findings(schema: Schema, level: CheckLevel, connection: sqlite3.Connection) -> list[Finding]:
+def _findings(schema: Schema, level: CheckLevel, size: int, connection: sqlite3.Connection) -> list[Finding]:
     found = [Finding("tier_damaged", f"{schema.path}: {said}", schema.path) for said in _said(connection, level)]
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    if size % page:
+        # SQLite reads what is missing of a page as zeros.
+        found.append(Finding("tier_damaged", f"{schema.path} ends within a page, at byte {size}", schema.path))
     if level == "full":
         found += [
             Finding("tier_row_damaged", message, schema.path)
