@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from synthians_memory.config import CheckLevel
 from synthians_memory.embedder import Embedder
@@ -17,6 +17,7 @@ from synthians_memory.engine.commit import Expected
 from synthians_memory.engine.embedding_call import require_embedder
 from synthians_memory.engine.part import Part
 from synthians_memory.engine.persistence import Persistence
+from synthians_memory.engine.purge import Eraser
 from synthians_memory.engine.reembed_call import Reembedder, forget_previous
 from synthians_memory.engine.searching import entry_to_remember, remember, search_batch
 from synthians_memory.engine.session import Session
@@ -43,6 +44,7 @@ from synthians_memory.reports import Finding, PurgeReceipt, ReembedReport, Searc
 from synthians_memory.state.part import StatePart
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
+from synthians_memory.tiers.eraser import RowEraser, erased_copy
 from synthians_memory.tiers.memory_check import memory_findings
 from synthians_memory.tiers.part import TiersPart
 
@@ -61,7 +63,7 @@ class MemoryPersistence(Persistence):
     What `Persistence` promises holds here as well.
     """
 
-    _erasers = (SnapshotEraser(),)
+    _erasers: ClassVar[tuple[Eraser, ...]] = (RowEraser(), SnapshotEraser(erased_copy))
     _reserved = False
 
     async def initialize(self) -> None:

@@ -21,7 +21,6 @@ from synthians_memory.embedder import Embedder
 from synthians_memory.engine.deadline import Deadline
 from synthians_memory.engine.embedding_call import embed_texts
 from synthians_memory.engine.expiry import nearest_live
-from synthians_memory.engine.filters import parse_where
 from synthians_memory.engine.session import Session
 from synthians_memory.engine.text_index import TextIndex
 from synthians_memory.engine.text_query import terms_of, typed_text
@@ -35,7 +34,7 @@ Ranked = list[tuple[str, float]]
 
 Belongs = Callable[[str], bool]
 
-# So many of all memories are asked for first, as nothing is as fast; then more, then those of the collections alone.
+# So many of all memories are asked for first, as nothing is as fast; then more, then those that belong alone.
 _FIRST: Final = 64
 _MORE: Final = 8
 _MOST_UNFILTERED: Final = 4096
@@ -48,7 +47,6 @@ _LEAST_WEIGHT: Final = 1e-6
 @dataclass(frozen=True, slots=True)
 class _Question:
     text: str
-    collections: Sequence[str]
     belongs: Belongs
     count: int
 
@@ -64,7 +62,7 @@ class _Expression:
 
 
 async def ranked_members(
-    session: Session, embedder: Embedder | None, text: str, collections: Sequence[str], belongs: Belongs, count: int
+    session: Session, embedder: Embedder | None, text: str, belongs: Belongs, count: int
 ) -> tuple[Ranked, bool]:
     """The best memories for `text` whose ids belong: at least `count` where so many can be found, best first.
 
@@ -74,14 +72,13 @@ async def ranked_members(
         session: of the store.
         embedder: of the store, as it was opened.
         text: anything.
-        collections: the names that the memories have in their metadata.
         belongs: tells by an id whether its memory may be one of them.
         count: at least 1.
 
     Returns:
         What was found, and whether that is all there is to be found.
     """
-    question = _Question(typed_text(text), collections, belongs, count)
+    question = _Question(typed_text(text), belongs, count)
     vectors, vector = await _query_vector(session, embedder, question.text)
     if vector is None:
         found, whole = await session.in_thread(lambda: _by_words(session, question))
@@ -119,6 +116,8 @@ def _by_meaning(session: Session, question: _Question, vectors: VectorView, vect
         whole = len(hits) < most and vectors.count("memory") <= most
         if whole or _is_settled(found, hits, question.count):
             return found, whole
+        if not found:
+            break
         most *= _MORE
     return _by_meaning_alone(session, question, vectors, vector)
 
@@ -126,14 +125,13 @@ def _by_meaning(session: Session, question: _Question, vectors: VectorView, vect
 def _by_meaning_alone(
     session: Session, question: _Question, vectors: VectorView, vector: Vector
 ) -> tuple[Ranked, bool]:
-    """The same among the memories of the collections alone."""
-    store, most = session.store, 2 * question.count
-    tree = parse_where({"collection": {"$in": list(question.collections)}})
+    """The same among the memories that belong alone."""
+    state, most = session.store.state, 2 * question.count
+    allowed = [memory_id for memory_id in state.index.ids("memory") if question.belongs(memory_id)]
     while True:
-        hits = _relevances([(h.memory_id, h.score) for h in store.search(vector, most, "memory", tree, vectors)])
-        found = [hit for hit in hits if question.belongs(hit[0])]
-        if len(hits) < most or _is_settled(found, hits, question.count):
-            return found, len(hits) < most
+        found = _relevances(nearest_live(state, vector, most, "memory", allowed, vectors))
+        if len(found) < most or _is_settled(found, found, question.count):
+            return found, len(found) < most
         most *= _MORE
 
 

@@ -345,7 +345,7 @@ class Collections:
         count = n_results
         while True:
             ranked, whole = await ranked_members(
-                session, embedder, query, names, lambda memory_id: memory_id.startswith(prefixes), count
+                session, embedder, query, lambda memory_id: memory_id.startswith(prefixes), count
             )
             found = await self._results([hit for hit in ranked if hit[1] >= min_relevance], names, n_results)
             if whole or len(found) == n_results or ranked[count - 1][1] < min_relevance:

@@ -349,6 +349,7 @@ async def migrate(
     cutoff: int | None = None,
     *,
     ages: Ages | None = None,
+    now: int | None = None,
     summarise: Summarise | None = None,
     progress: Callable[[MigrationReport], None] | None = None,
 ) -> MigrationReport:
@@ -360,6 +361,7 @@ async def migrate(
         rows: working memory.
         cutoff: what was finished at this time or before, in Unix seconds; None: by `ages`.
         ages: how old rows of each kind must be; None: 30 days.
+        now: when they are that old, in Unix seconds; None: by the clock.
         summarise: called in the event loop, or awaited, for each record before it is moved; what it gives is kept beside
             the record. What it raises ends the migration, with nothing of the batch moved.
         progress: called after each batch with the report so far.
@@ -370,10 +372,11 @@ async def migrate(
     """
     if cutoff is not None:
         TIME.checked(cutoff, "cutoff")
+    moment = rows.now() if now is None else TIME.checked(now, "now")
     if ages is not None and cutoff is not None:
         raise InvalidValueError("cutoff and ages are both given", hint="Give one of them.")
     mover, report = _Mover(rows, summarise), await finish(rows)
-    for kind, until in _kinds(cutoff, ages or Ages(), rows.now()):
+    for kind, until in _kinds(cutoff, ages or Ages(), moment):
         after: tuple[int, int] | None = (-1, -1)
         while after is not None:
             page = await mover.due(kind, until, after)

@@ -130,13 +130,8 @@ class _Reconciler:
         return found
 
     async def _see_to(self, keys: Sequence[RowKey]) -> None:
-        rows, notes = await self._rows(keys), Notes()
-        memory_ids = {memory_id_of_row(key): key for key in keys}
-        session, _ = inside(self._collections.store)
-        damaged: list[SynthiansMemoryError] = []
-        loaded = await load_many(session, [("memory", i) for i in memory_ids], damaged.append, expired=True)
-        present = {memory_ids[memory_key[1]]: entity for memory_key, entity in loaded}
-        differing: list[RowKey] = []
+        rows, present = await self._rows(keys), await self._present(keys)
+        notes, differing = Notes(), list[RowKey]()
         for key in keys:
             row = rows.get(key)
             if isinstance(row, FoundRow) and key in present and is_told(present[key], row):
@@ -145,12 +140,31 @@ class _Reconciler:
                 self._left.append(LeftRow(*key, str(row)))
             elif row is not None:
                 differing.append(key)
-        for start in range(0, len(differing), _SAVED_AT_ONCE):
-            part = differing[start : start + _SAVED_AT_ONCE]
-            for noted in await asyncio.gather(*(self._follow(key, present.get(key)) for key in part)):
-                notes |= noted
-        if notes:
-            await self._longterm.transact(lambda connection: note(connection, notes))
+        try:
+            for start in range(0, len(differing), _SAVED_AT_ONCE):
+                await self._follow_all(differing[start : start + _SAVED_AT_ONCE], present, notes)
+        finally:
+            if notes:
+                await self._longterm.transact(lambda connection: note(connection, notes))
+
+    async def _present(self, keys: Sequence[RowKey]) -> dict[RowKey, Entity | None]:
+        """The memories as they are stored, without those that cannot be served."""
+        memory_ids = {memory_id_of_row(key): key for key in keys}
+        session, _ = inside(self._collections.store)
+        damaged: list[SynthiansMemoryError] = []
+        loaded = await load_many(session, [("memory", i) for i in memory_ids], damaged.append, expired=True)
+        return {memory_ids[memory_id]: entity for (_, memory_id), entity in loaded}
+
+    async def _follow_all(self, keys: Sequence[RowKey], present: Mapping[RowKey, Entity | None], notes: Notes) -> None:
+        """Bring the memories up to their rows; `notes` grows. All are waited for, so that none goes on behind a failure."""
+        followed = (self._follow(key, present.get(key)) for key in keys)
+        outcomes = await asyncio.gather(*followed, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, dict):
+                notes |= outcome
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _follow(self, key: RowKey, present: Entity | None) -> Notes:
         """Bring one memory up to its row; what may be noted."""

@@ -286,6 +286,7 @@ class WorkingMemory(WorkingEvents):
         cutoff: int | None = None,
         *,
         ages: Ages | None = None,
+        now: int | None = None,
         summarise: Summarise | None = None,
         progress: Callable[[MigrationReport], None] | None = None,
     ) -> MigrationReport:
@@ -294,13 +295,14 @@ class WorkingMemory(WorkingEvents):
         Args:
             cutoff: what was finished at this time or before, in Unix seconds; None: by `ages`.
             ages: how old rows of each kind must be; default 30 days.
+            now: when they are that old, in Unix seconds; None: by the clock.
             summarise: gives a summary of a record, which is kept beside it.
             progress: called after each batch with the report so far.
 
         Raises:
             UsageError: there is no archive.
         """
-        return await migrate(self, cutoff, ages=ages, summarise=summarise, progress=progress)
+        return await migrate(self, cutoff, ages=ages, now=now, summarise=summarise, progress=progress)
 
     async def vacuum(self) -> None:
         """Give the space of deleted rows back to the disk."""
