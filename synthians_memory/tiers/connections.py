@@ -35,6 +35,7 @@ from synthians_memory.layout import TIERS, database_side_files, scratch_path
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.tiers.tables import SCHEMA_VERSION, Schema
+from synthians_memory.tiers.write_ahead_log import damaged_log, set_log_aside
 
 __all__ = ["copy_for_reading", "open_for_writing", "read_database", "sqlite_errors"]
 
@@ -65,6 +66,9 @@ def sqlite_errors(path: str) -> Iterator[None]:
     """Inside, an error of SQLite is raised as one of the library's; `path`: of the database, relative to the store."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        # What SQLite says of a damaged schema quotes it.
+        raise DamagedFileError(f"{path} is damaged: {error}", path=path, hint=_DAMAGED_HINT) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code is None:
@@ -162,7 +166,8 @@ def _connect(location: str, options: str) -> sqlite3.Connection:
 def open_for_writing(backend: Backend, schema: Schema) -> sqlite3.Connection:
     """The one connection that writes to a database, which is made where it is not there; the caller holds the store's lock.
 
-    WAL, synchronous FULL, foreign keys. What a crash left in the write-ahead log is taken in.
+    WAL, synchronous FULL, foreign keys. What a crash left in the write-ahead log is taken in, up to where it is damaged; a
+    damaged log is first copied beside it, and a check tells of the copy until it is removed.
 
     Raises:
         UsageError: the store is in no directory.
@@ -176,10 +181,15 @@ def open_for_writing(backend: Backend, schema: Schema) -> sqlite3.Connection:
     with sqlite_errors(schema.path):
         if not _is_there(place, schema.path):
             _make(place, schema)
+        damaged = damaged_log(place, schema.path)
+        if damaged is not None:
+            # SQLite takes what stands before the damage, and writes over the rest.
+            set_log_aside(place, damaged)
         connection = _connect(_location(place, schema.path), "mode=rw")
         try:
-            _prepare(connection, schema)
+            # Before anything is written: SQLite would take a file of a few bytes for an empty one.
             _require_schema(connection, schema)
+            _prepare(connection, schema)
         except BaseException:
             connection.close()
             raise

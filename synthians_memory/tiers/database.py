@@ -113,7 +113,10 @@ class Database:
         with sqlite_errors(self.path):
             try:
                 if not self.read_only and self._failure is None:
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                    _roll_back(connection)
+                    # A reader beside is not waited for: the next opening takes in what is left.
+                    connection.execute("PRAGMA busy_timeout = 0")
+                    _checkpoint(connection)
             finally:
                 connection.close()
 
@@ -181,11 +184,11 @@ class Database:
     def _read(self, function: Work[T]) -> T:
         connection = self._opened()
         with sqlite_errors(self.path):
-            connection.execute("BEGIN")
             try:
+                _begin(connection, "BEGIN")
                 return function(connection)
             finally:
-                connection.execute("ROLLBACK")
+                _roll_back(connection)
 
     def _writable(self) -> sqlite3.Connection:
         connection = self._opened()
@@ -203,15 +206,13 @@ class Database:
         connection = self._writable()
         try:
             with sqlite_errors(self.path):
-                connection.execute("BEGIN IMMEDIATE")
                 try:
+                    _begin(connection, "BEGIN IMMEDIATE")
                     value = function(connection)
                     connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-                return value
+                    return value
+                finally:
+                    _roll_back(connection)
         except DiskError as error:
             self._note_failure(error)
             raise
@@ -226,4 +227,26 @@ class Database:
         connection = self._writable()
         with sqlite_errors(self.path):
             connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            _checkpoint(connection)
+
+
+def _begin(connection: sqlite3.Connection, how: str) -> None:
+    # One whose rollback has failed.
+    _roll_back(connection)
+    connection.execute(how)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction that was not committed, if there is one."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    """Take the write-ahead log into the database, as far as no reader needs it."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError as error:
+        # A read of this connection that has failed, and whose error somebody keeps, is such a reader.
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_LOCKED:
+            raise

@@ -161,7 +161,7 @@ def _rows(
     connection: sqlite3.Connection, table: Table[Any], column: str, values: Sequence[str], path: str
 ) -> list[_Row]:
     sql = table.select(f"WHERE {column} = ? ORDER BY row")
-    found = [row for value in values for row in connection.execute(sql, (value,))]
+    found = [row for value in values for row in connection.execute(sql, (value,)).fetchall()]
     return [_Row(table, table.decode(row, path), row[-1]) for row in found]
 
 
@@ -271,7 +271,7 @@ class _Mover:
         if last is None:
             return []
         sql = f"SELECT {kind.table.key} FROM {kind.table.name} WHERE {moment} <= ? ORDER BY {moment}, row"
-        keys = await self._working.run(lambda working: [key for (key,) in working.execute(sql, (last,))])
+        keys = await self._working.run(lambda working: [key for (key,) in working.execute(sql, (last,)).fetchall()])
         held = await self._archive.run(lambda archive: held_keys(archive, archived, keys))
         return [key for key in keys if key in held]
 

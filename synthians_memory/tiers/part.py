@@ -17,16 +17,18 @@ from synthians_memory.errors import (
     SynthiansMemoryError,
     UnsupportedFormatError,
 )
-from synthians_memory.layout import LONGTERM_DB, TIERS, WORKING_DB
+from synthians_memory.layout import LONGTERM_DB, TIERS, WORKING_DB, database_side_files, is_set_aside
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.tiers.connections import read_database
 from synthians_memory.tiers.tables import SCHEMAS, Schema, Table
+from synthians_memory.tiers.write_ahead_log import damaged_log
 
 __all__ = ["TiersPart"]
 
 _MOST_NAMED: Final = 100
+_LOOKS: Final = 2
 _PRAGMAS: Final[dict[CheckLevel, str]] = {"quick": "quick_check", "full": "integrity_check"}
 
 
@@ -48,7 +50,9 @@ class TiersPart:
             found = [Finding("tier_damaged", f"{WORKING_DB} is gone, and {LONGTERM_DB} is there", WORKING_DB)]
         else:
             found = []
-        return found + [finding for schema in SCHEMAS for finding in _check(backend, schema, level)]
+        for schema in SCHEMAS:
+            found += [*_check(backend, schema, level), *_log_findings(backend, schema.path)]
+        return found
 
     def source_files(self, backend: Backend) -> list[str]:
         """Working memory comes first: a row that is migrated meanwhile is then in both copies, and not in none."""
@@ -64,13 +68,31 @@ class TiersPart:
 
 def _check(backend: Backend, schema: Schema, level: CheckLevel) -> list[Finding]:
     try:
-        return read_database(backend, schema, partial(_findings, schema, level)) or []
+        stat = backend.stat(schema.path)
+        return read_database(backend, schema, partial(_findings, schema, level, stat.size if stat else 0)) or []
     except (DamagedError, NotRegularFileError, UnsupportedFormatError) as error:
         return [Finding("tier_damaged", error.message, schema.path)]
 
 
-def _findings(schema: Schema, level: CheckLevel, connection: sqlite3.Connection) -> list[Finding]:
+def _log_findings(backend: Backend, path: str) -> Iterator[Finding]:
+    log = database_side_files(path)[0]
+    looks = {damaged_log(backend, path)}
+    if looks != {None}:
+        # Beside a writer a log may look damaged for a moment, and not twice in the same way.
+        looks |= {damaged_log(backend, path) for _ in range(_LOOKS)}
+    if len(looks) == 1:
+        yield from (Finding("tier_log_damaged", str(damaged), log) for damaged in looks if damaged is not None)
+    for name in sorted(name for name, _ in backend.scan(TIERS) if is_set_aside(f"{TIERS}/{name}", log)):
+        kept = f"{TIERS}/{name}"
+        yield Finding("tier_log_damaged", f"{kept} was set aside: what was committed last in it is lost", kept)
+
+
+def _findings(schema: Schema, level: CheckLevel, size: int, connection: sqlite3.Connection) -> list[Finding]:
     found = [Finding("tier_damaged", f"{schema.path}: {said}", schema.path) for said in _said(connection, level)]
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    if size % page:
+        # SQLite reads what is missing of a page as zeros.
+        found.append(Finding("tier_damaged", f"{schema.path} ends within a page, at byte {size}", schema.path))
     if level == "full":
         found += [
             Finding("tier_row_damaged", message, schema.path)

@@ -34,7 +34,7 @@ def held_keys(connection: sqlite3.Connection, table: Table[Any], keys: Iterable[
     for start in range(0, len(wanted), _KEYS_A_QUERY):
         part = wanted[start : start + _KEYS_A_QUERY]
         sql = f"SELECT {table.key} FROM {table.name} WHERE {table.key} IN ({', '.join('?' * len(part))})"
-        found.update(key for (key,) in connection.execute(sql, part))
+        found.update(key for (key,) in connection.execute(sql, part).fetchall())
     return found
 
 
@@ -66,7 +66,9 @@ class Rows:
 
     def many(self, connection: sqlite3.Connection, table: Table[R], rest: str, *values: Any) -> list[R]:
         """The records that `rest`, as in `Table.select`, asks for; raises DamagedRowError."""
-        return [table.decode(row, self.database.path) for row in connection.execute(table.select(rest), values)]
+        # All at once: an error that is kept would keep a half-read statement, and that the write-ahead log.
+        rows = connection.execute(table.select(rest), values).fetchall()
+        return [table.decode(row, self.database.path) for row in rows]
 
     def require(self, connection: sqlite3.Connection, table: Table[R], key: str) -> R:
         """As `one`; raises EntityNotFoundError where there is none."""

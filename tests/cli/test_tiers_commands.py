@@ -138,12 +138,24 @@ async def _in_thread(call: Called, *args: str) -> Outcome:
 async def test_migrate_tells_what_it_moved(call: Called) -> None:
     clock = ManualClock()
     async with MemoryPersistence(call.store) as store, Tiers(store, clock=clock) as tiers:
-        await tiers.working.store_goal(Goal(id="g", description="water", status="completed"))
-        await tiers.working.store_task(Task(id="t", goal_id="g", description="roses"))
+        await tiers.working.store_goal(Goal(id="old", description="water", status="completed"))
+        await tiers.working.store_task(Task(id="done", goal_id="old", description="roses"))
     moved = await _in_thread(call, "tiers", "migrate")
     assert (moved.code, moved.json["goals"], moved.json["tasks"], moved.json["total"]) == (0, 1, 1, 2)
     assert (await _in_thread(call, "tiers", "migrate")).json["total"] == 0
+    await filled(call.store)
+    assert (await _in_thread(call, "tiers", "migrate", "--days", "1")).json["total"] == 0
+    moved = await _in_thread(call, "tiers", "migrate", "--days", "0")
+    assert (moved.json["decisions"], moved.json["goals"]) == (1, 0)
     assert (await _in_thread(call, "tiers", "vacuum")).json == {"freed_bytes": 0}
+
+
+async def test_what_the_opening_did_to_memories_is_told(call: Called) -> None:
+    await filled(call.store)
+    async with MemoryPersistence(call.store) as store:
+        await store.delete_memory("incidents-i")
+    outcome = await _in_thread(call, "tiers", "vacuum")
+    assert (outcome.code, outcome.err) == (0, "reconciled: made the memory incidents-i\n")
 
 
 async def test_reading_works_beside_a_program_and_writing_does_not(tmp_path: Path, call: Called) -> None:

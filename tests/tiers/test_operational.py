@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -91,6 +92,7 @@ def test_critical_events_wait_until_they_are_written_also_behind_the_ring() -> N
         ring.push(event(number))
     assert ids(ring.waiting(10)) == ["e0", "e1", "e2"]
     assert ids(ring.waiting(2)) == ["e0", "e1"]
+    assert ids(ring.waiting(10, critical_only=True)) == ["e0"]
     assert ring.is_waiting("e0")
     assert not ring.is_waiting("e1")
     ring.written([event(0), event(1), event(9)])
@@ -175,8 +177,8 @@ def test_a_metric_has_its_latest_value_and_the_mean_of_its_hour(values: list[flo
     (hour,) = ring.end_hours()
     assert (hour.name, hour.count, hour.minimum, hour.maximum) == ("cpu", len(values), min(values), max(values))
     assert min(values) <= hour.mean <= max(values)
-    expected = math.fsum(value / len(values) for value in values)
-    assert math.isclose(hour.mean, expected, rel_tol=1e-9, abs_tol=1e-9 * max(map(abs, values)))
+    exact = sum(map(Fraction, values)) / len(values)
+    assert abs(Fraction(hour.mean) - exact) <= Fraction(1, 10**9) * max(abs(Fraction(value)) for value in values)
 
 
 def test_hours_end_and_come_again_until_they_are_written() -> None:

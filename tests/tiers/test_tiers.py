@@ -434,6 +434,7 @@ async def test_metrics_are_averaged_by_hour(store: MemoryPersistence, clock: Man
         await tiers.migrate()
         await tiers.migrate()
         (first,) = await tiers.working.get_metric_hours("cpu")
+        assert tiers.operational.end_hours(0) == []
         assert (first.hour, first.count, first.mean, first.minimum, first.maximum) == (hour, 3, 3.0, 1.0, 6.0)
         tiers.operational.update_metric("cpu", 10)
     async with Tiers(store, clock=clock) as tiers:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from synthians_memory.layout import LONGTERM_DB, WORKING_DB
+from synthians_memory.layout import LONGTERM_DB, TIERS, WORKING_DB, database_side_files
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.tiers.collections import Collections
 from synthians_memory.tiers.database import Database
@@ -25,6 +28,7 @@ async def working_memory(
     place: Path, clock: ManualClock | None = None, collections: Collections | None = None
 ) -> AsyncIterator[WorkingMemory]:
     """A working memory, and an archive, in `place`."""
+    os.makedirs(place, exist_ok=True)
     counter = itertools.count()
     working, archive = Database(place, WORKING), Database(place, LONGTERM)
     try:
@@ -62,12 +66,30 @@ def sqlite_beside(place: Path, path: str = WORKING_DB) -> Iterator[sqlite3.Conne
         yield connection
 
 
+def copied(place: Path, to: Path) -> Path:
+    """The databases of `place` in another place, as a killed process leaves them: the memory shared with readers is not among them."""
+    (to / TIERS).mkdir(parents=True)
+    for path in (WORKING_DB, LONGTERM_DB):
+        for name in (path, database_side_files(path)[0]):
+            if (place / name).exists():
+                shutil.copy(place / name, to / name)
+    return to
+
+
 def ids_in(place: Path) -> dict[str, tuple[set[str], set[str]]]:
-    """Table -> the ids in working memory, and those in the archive."""
+    """Table -> the ids in working memory, and those in the archive; nothing is changed."""
     found: dict[str, tuple[set[str], set[str]]] = {}
-    with sqlite_beside(place) as working, sqlite_beside(place, LONGTERM_DB) as archive:
-        for table in ("goals", "tasks", "tool_calls", "decisions", "events", "metrics_hourly"):
-            found[table] = (_ids(working, table), _ids(archive, f"archived_{table}"))
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = copied(place, Path(scratch) / "copy")
+        with sqlite_beside(copy) as working, sqlite_beside(copy, LONGTERM_DB) as archive:
+            found = _all_ids(working, archive)
+    return found
+
+
+def _all_ids(working: sqlite3.Connection, archive: sqlite3.Connection) -> dict[str, tuple[set[str], set[str]]]:
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    for table in ("goals", "tasks", "tool_calls", "decisions", "events", "metrics_hourly"):
+        found[table] = (_ids(working, table), _ids(archive, f"archived_{table}"))
     return found
 
 

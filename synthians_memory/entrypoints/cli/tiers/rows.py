@@ -13,11 +13,11 @@ import typer
 
 from synthians_memory.entrypoints.cli.embedders import known_embedder
 from synthians_memory.entrypoints.cli.exits import ExitCode
-from synthians_memory.entrypoints.cli.output import Output, preview, table
+from synthians_memory.entrypoints.cli.output import Output, preview, table, tell, tell_first
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
 from synthians_memory.errors import EntityNotFoundError, UsageError
-from synthians_memory.tiers import Record, Tiers, TokenCounter, estimate_tokens
+from synthians_memory.tiers import ReconciliationReport, Record, Tiers
 
 __all__ = ["LimitOption", "RowIdOption", "found", "misused", "opened", "work_on_rows"]
 
@@ -28,8 +28,15 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="H
 
 
 @asynccontextmanager
-async def opened(place: Place, *, writing: bool, count_tokens: TokenCounter = estimate_tokens) -> AsyncIterator[Tiers]:
+async def opened(place: Place, *, writing: bool, **options: Any) -> AsyncIterator[Tiers]:
     """The tiers of the store, open for changes or, beside a writer as well, for reading.
+
+    What the opening did to the memories of rows is told on standard error.
+
+    Args:
+        place: of the store.
+        writing: whether for changes.
+        options: as `Tiers`.
 
     Raises:
         NotAStoreError: there is no store.
@@ -38,8 +45,18 @@ async def opened(place: Place, *, writing: bool, count_tokens: TokenCounter = es
     place.require()
     embedder = await known_embedder(place, None)
     store_of = place.writing(embedder=embedder) if writing else place.reading(embedder)
-    async with store_of as store, Tiers(store, count_tokens=count_tokens) as tiers:
+    async with store_of as store, Tiers(store, **options) as tiers:
+        _tell_of_opening(tiers.reconciled)
         yield tiers
+
+
+def _tell_of_opening(report: ReconciliationReport) -> None:
+    changes = [f"made the memory {memory_id}" for memory_id in report.made]
+    changes += [f"brought the memory {memory_id} up to its row" for memory_id in report.replaced]
+    tell_first("reconciled", changes, "the rows count")
+    tell_first("found", [f"{row.collection} {row.id}: {row.why}" for row in report.left], "see `check`")
+    if report.failure:
+        tell("found", f"not all memories could be compared with their rows: {report.failure}")
 
 
 def work_on_rows(
