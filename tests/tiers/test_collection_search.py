@@ -191,6 +191,14 @@ async def test_memories_that_only_look_like_those_of_rows_hide_none(tmp_path: Pa
         assert [result.id for result in await collections.search("disk", n_results=1)] == ["1"]
 
 
+async def test_a_row_with_a_common_word_is_found_where_only_such_memories_have_the_rare_one(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path) as store:
+        collections = await filled(store, [("decisions", "1", "common")])
+        own = [MemoryEntry(memory_id="decisions-own", content="rare common", metadata={"collection": "decisions"})]
+        await store.save_memories_batch([*own, *(MemoryEntry(content="common") for _ in range(5))])
+        assert [result.id for result in await collections.search("rare common", n_results=1)] == ["1"]
+
+
 async def test_a_row_without_a_vector_is_found_by_its_words(tmp_path: Path) -> None:
     async with MemoryPersistence(tmp_path, embedder=word_embedder()) as store:
         collections = await filled(store, [("incidents", "1", "disk full"), ("incidents", "2", "a mouse in the rack")])

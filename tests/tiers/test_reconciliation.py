@@ -14,7 +14,7 @@ from collection_samples import OpenRows, opened, upserted, word_embedder
 
 from synthians_memory import MemoryEntry, MemoryPersistence
 from synthians_memory.embedding import CallableEmbedder
-from synthians_memory.tiers import reconciliation
+from synthians_memory.tiers import reconciliation, row_places
 from synthians_memory.tiers.collections import Collections
 from synthians_memory.tiers.records import Decision, Incident, Knowledge, Procedure
 from synthians_memory.tiers.tables import ARCHIVED, DECISIONS, INCIDENTS
@@ -316,3 +316,18 @@ async def test_damaged_databases_are_not_its_business(tmp_path: Path) -> None:
     (tmp_path / "tiers" / "longterm.db").write_bytes(b"nothing of the kind" * 1000)
     async with MemoryPersistence(tmp_path) as store:
         assert await codes(store) == []
+
+
+async def test_a_full_check_believes_no_note(tmp_path: Path) -> None:
+    async with opened(tmp_path) as rows:
+        await fill(rows)
+        entry = await rows.store.load_memory("incidents-i")
+        assert entry is not None
+        other = await rows.store.save_memory(entry.replace(content="something else"))
+        assert other.content_hash is not None
+        content_hash = bytes.fromhex(other.content_hash.removeprefix("sha256:"))
+        row_hashes = await rows.longterm.run(lambda c: c.execute("SELECT row_hash FROM incidents").fetchall())
+        notes = {"incidents-i": (row_hashes[0][0], content_hash)}
+        await rows.longterm.transact(lambda connection: row_places.note(connection, notes))
+        assert await codes(rows.store, "quick") == []
+        assert await codes(rows.store) == [("tier_memory_stale", "incidents-i")]
