@@ -72,10 +72,9 @@ class Database:
         try:
             await asyncio.shield(opening)
         except BaseException:
-            # Behind the opening, which goes on where the caller was cancelled.
-            self._thread = None
-            thread.submit(self._close)
-            thread.shutdown(wait=False)
+            # Behind the opening, which goes on where the caller was cancelled; whoever is next must not meet it.
+            opening.add_done_callback(_note_seen)
+            await self.close()
             raise
         return self
 
@@ -250,3 +249,9 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
         # A read of this connection that has failed, and whose error somebody keeps, is such a reader.
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_LOCKED:
             raise
+
+
+def _note_seen(opening: asyncio.Future[None]) -> None:
+    """The caller was cancelled, and does not ask how it ended."""
+    if not opening.cancelled():
+        opening.exception()

@@ -13,10 +13,12 @@ from typing import Any, Final, Protocol
 from synthians_memory.errors import SynthiansMemoryError
 from synthians_memory.tiers.operational import OperationalMemory
 from synthians_memory.tiers.records import Event, MetricHour
+from synthians_memory.times import Clock
 
 __all__ = ["EventStore", "HandingOn"]
 
 _BATCH: Final = 1000
+_MICROS: Final = 1_000_000
 
 
 class EventStore(Protocol):
@@ -39,9 +41,10 @@ class HandingOn:
         last_error: why the latest write in the background failed; None where it did not.
     """
 
-    def __init__(self, operational: OperationalMemory, store: EventStore) -> None:
+    def __init__(self, operational: OperationalMemory, store: EventStore, clock: Clock) -> None:
         self._operational = operational
         self._store = store
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -65,6 +68,7 @@ class HandingOn:
     async def _in_background(self) -> None:
         try:
             await self.events()
+            await self.hours(self._clock.micros() // _MICROS)
         except SynthiansMemoryError as error:
             self.last_error = error
         else:

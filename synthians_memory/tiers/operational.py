@@ -68,7 +68,7 @@ class SystemSnapshot:
         metrics: the latest value of each, in the order of their keys.
         active_tasks: the longest running first.
         counts: "events" in the ring, "pushed" since the start, "waiting" (critical, and not durable yet), "left" (gone from the
-            ring and not handed on yet), "dropped" (gone for good, since nobody took them).
+            ring and not handed on yet), "dropped" (events and hourly means that are gone for good, since nobody took them).
         taken_at: Unix seconds.
     """
 
@@ -111,14 +111,16 @@ class OperationalMemory:
     """The latest events, first in, first out; the latest value of each metric; the active tasks. Thread-safe.
 
     No call waits for a disk. What is critical stays with it until `written` says that it is durable; of what else
-    has left the ring as much is kept as the ring is long, and the oldest is dropped, and counted, beyond that.
+    has left the ring as much is kept as the ring is long, and of hourly means likewise; beyond that the oldest is dropped, and
+    counted.
 
     Args:
         capacity: how many events the ring holds.
         clock: source of time.
         ids: gives, once, the beginning of the ids of events that have none; a number follows.
         on_critical: called, in the thread that pushed, after a critical event came in.
-        on_overflow: called likewise when a tenth of the ring has left it and waits to be handed on.
+        on_overflow: called likewise when a tenth of the ring has left it, or an hour of metrics is over, and waits to be
+            handed on.
     """
 
     def __init__(
@@ -276,10 +278,23 @@ class OperationalMemory:
         hour = self._now() // _HOUR * _HOUR
         with self._guard:
             self._metrics[name] = number
-            samples = self._hours.get((hour, name))
-            if samples is None:
-                samples = self._hours[hour, name] = _Samples(number, number)
-            samples.add(number)
+            crowded = self._sample(hour, name, number)
+        if crowded and self._on_overflow is not None:
+            self._on_overflow()
+
+    def _sample(self, hour: int, name: str, value: float) -> bool:
+        """Count a value; whether means of earlier hours should be handed on now."""
+        samples = self._hours.get((hour, name))
+        if samples is not None:
+            samples.add(value)
+            return False
+        if len(self._hours) >= self._capacity:
+            del self._hours[min(self._hours)]
+            self._leaving.dropped += 1
+        crowded = any(began < hour for began, _ in self._hours)
+        self._hours[hour, name] = _Samples(value, value)
+        self._hours[hour, name].add(value)
+        return crowded
 
     def metric(self, key: str) -> float | None:
         """Its latest value; None where it has none."""

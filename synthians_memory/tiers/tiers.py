@@ -129,6 +129,7 @@ class Tiers:
 
         Raises:
             StoreClosedError: the store is not open.
+            ReadOnlyError: `migrate_every` was given, and the store is read-only.
             StoreLockedError: the tiers of this store are open already.
             DamagedFileError: a database is damaged.
             DiskError: a database cannot be opened or made.
@@ -145,6 +146,8 @@ class Tiers:
     async def _made(self) -> _Opened:
         statistics = self._store.stats()
         read_only = statistics["read_only"] is not None
+        if read_only and self._every is not None:
+            raise ReadOnlyError("nothing can be migrated: the store is read-only", hint="Leave out migrate_every.")
         stack = AsyncExitStack()
         try:
             backend = await asyncio.to_thread(_place, statistics["location"], lock=not read_only)
@@ -181,7 +184,7 @@ class Tiers:
             operational=operational,
             working=working,
             longterm=LongTermMemory(longterm_rows, collections, self._clock, self._ids),
-            handing_on=None if read_only else HandingOn(operational, working),
+            handing_on=None if read_only else HandingOn(operational, working, self._clock),
         )
 
     async def close(self) -> None:
@@ -367,6 +370,17 @@ class Tiers:
         """Why the latest migration, or the latest write, in the background failed; None where it did not."""
         opened = self._opened()
         return self._last_error or (opened.handing_on.last_error if opened.handing_on is not None else None)
+
+    async def refresh(self) -> None:
+        """Move tiers that are read-only, and their store, on to what the writer has stored by now; nothing otherwise.
+
+        Raises:
+            DamagedFileError, DiskError: as `open`.
+        """
+        opened = self._opened()
+        await self._store.refresh()
+        for database in opened.databases:
+            await database.refresh()
 
     async def vacuum(self) -> int:
         """Give the space of deleted rows of both databases back to the disk; returns the bytes that they are smaller by.

@@ -147,7 +147,7 @@ async def test_migrate_tells_what_it_moved(call: Called) -> None:
     assert (await _in_thread(call, "tiers", "migrate", "--days", "1")).json["total"] == 0
     moved = await _in_thread(call, "tiers", "migrate", "--days", "0")
     assert (moved.json["decisions"], moved.json["goals"]) == (1, 0)
-    assert (await _in_thread(call, "tiers", "vacuum")).json == {"freed_bytes": 0}
+    assert list((await _in_thread(call, "tiers", "vacuum")).json) == ["freed_bytes"]
 
 
 async def test_what_the_opening_did_to_memories_is_told(call: Called) -> None:

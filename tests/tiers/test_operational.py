@@ -201,6 +201,18 @@ def test_hours_end_and_come_again_until_they_are_written() -> None:
     assert ring.metrics() == {"a": 4.0, "b": 1.0}
 
 
+def test_it_tells_when_an_hour_is_over_and_keeps_no_more_hours_than_events() -> None:
+    clock, told = ManualClock(), list[int]()
+    ring = OperationalMemory(5, clock=clock, on_overflow=lambda: told.append(1))
+    for _ in range(8):
+        ring.update_metric("a", 1)
+        ring.update_metric("a", 2)
+        clock.advance(HOUR)
+    assert len(told) == 7
+    assert [one.hour // HOUR - NOW // HOUR for one in ring.end_hours()] == [3, 4, 5, 6, 7]
+    assert ring.snapshot().counts["dropped"] == 3
+
+
 @pytest.mark.parametrize(
     ("key", "value", "error"),
     [
@@ -276,14 +288,14 @@ def test_what_makes_no_sense_is_refused(call: Any, error: type[Exception]) -> No
 def test_the_most_important_comes_first_and_every_line_is_short() -> None:
     clock = ManualClock()
     ring = OperationalMemory(clock=clock, ids=lambda: "ring")
-    ring.push(Event(category="disk", source="probe", data={"free": 0}, critical=True))
+    ring.push(Event(category="disk", source="probe", data={"of": "a", "free": 0}, critical=True))
     ring.push(Event(category="note", source="ada", data={"text": "line\nbreak " * 5000}))
     ring.update_metric("cpu", 0.25)
     ring.start_task("t", "build\nit", agent="ada")
     lines = snapshot_lines(ring.snapshot())
     assert lines[:4] == [
         "System state at 2023-11-14T22:13:20Z: 2 events, 1 active tasks, 1 metrics",
-        'critical 2023-11-14T22:13:20Z disk from probe {"free": 0}',
+        'critical 2023-11-14T22:13:20Z disk from probe {"free": 0, "of": "a"}',
         "active task t [running] by ada since 2023-11-14T22:13:20Z: build it",
         "metric cpu = 0.25",
     ]

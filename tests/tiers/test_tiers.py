@@ -27,7 +27,8 @@ from synthians_memory.errors import (
     WrongLoopError,
 )
 from synthians_memory.testing.clock import ManualClock
-from synthians_memory.tiers import Decision, Event, Goal, Incident, Knowledge, Pattern, Procedure, Task, Tiers
+from synthians_memory.tiers import Ages, Decision, Event, Goal, Incident, Knowledge, Pattern, Procedure, Task, Tiers
+from synthians_memory.tiers.tables import ARCHIVED
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -365,6 +366,26 @@ async def test_readers_work_beside_the_writer(tmp_path: Path, store: MemoryPersi
     await tiers.working.store_goal(Goal(id="h", description="h"))
 
 
+async def test_readers_move_on_when_they_are_told(tmp_path: Path, store: MemoryPersistence, tiers: Tiers) -> None:
+    async with MemoryPersistence(tmp_path / "store", read_only=True) as beside, Tiers(beside) as reader:
+        await tiers.working.log_decision(Decision(id="d", context="which tea", chosen="green"))
+        assert await reader.working.find_similar_decisions("tea") == []
+        await reader.refresh()
+        assert ids(await reader.working.find_similar_decisions("tea")) == ["d"]
+    await tiers.refresh()
+
+
+async def test_a_loop_over_a_read_only_store_is_refused_and_nothing_stays_open(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path / "store"):
+        pass
+    async with MemoryPersistence(tmp_path / "store", read_only=True) as store:
+        tiers = Tiers(store, migrate_every=1)
+        with pytest.raises(ReadOnlyError):
+            await tiers.open()
+        with pytest.raises(StoreClosedError):
+            _ = tiers.working
+
+
 # Events on their way
 
 
@@ -439,6 +460,20 @@ async def test_metrics_are_averaged_by_hour(store: MemoryPersistence, clock: Man
         tiers.operational.update_metric("cpu", 10)
     async with Tiers(store, clock=clock) as tiers:
         assert [one.mean for one in await tiers.working.get_metric_hours("cpu")] == [3.0, 10.0]
+
+
+async def test_means_are_written_when_the_next_hour_begins_without_any_migration(
+    tiers: Tiers, clock: ManualClock
+) -> None:
+    tiers.operational.update_metric("cpu", 1)
+    clock.advance(HOUR)
+    tiers.operational.update_metric("cpu", 2)
+    await until(lambda: has_means(tiers))
+    assert [one.mean for one in await tiers.working.get_metric_hours("cpu")] == [1.0]
+
+
+async def has_means(tiers: Tiers) -> bool:
+    return bool(await tiers.working.get_metric_hours("cpu"))
 
 
 class Failing:
@@ -541,6 +576,49 @@ async def test_a_migration_that_fails_is_told_and_tried_again(store: MemoryPersi
         await until(lambda: archived(tiers, "g"))
         assert await tiers.longterm.archive.get_summary("g") == "in short: g"
         await until(lambda: tiers.last_error is None)
+
+
+async def test_each_kind_has_its_age(store: MemoryPersistence, clock: ManualClock) -> None:
+    async with Tiers(store, clock=clock, ages=Ages(goals=DAY)) as tiers:
+        await tiers.working.store_goal(Goal(id="g", description="g", status="cancelled"))
+        await tiers.working.log_decision(Decision(id="d", context="c", chosen="x"))
+        clock.advance(2 * DAY)
+        assert (await tiers.migrate()).total == 1
+        now = clock.micros() // 1_000_000
+        assert (await tiers.migrate(now + 29 * DAY)).decisions == 1
+
+
+async def test_an_opening_finishes_a_migration_that_was_cut_off(store: MemoryPersistence) -> None:
+    async with Tiers(store) as tiers:
+        goal = await tiers.working.store_goal(Goal(id="g", description="g", status="completed"))
+        archive, table = tiers.working.archive, ARCHIVED["goals"]
+        assert archive is not None
+        values = table.encode(goal, archived_at=1, summary=None)
+        await archive.transact(lambda connection: connection.execute(table.upsert, values))
+        assert await tiers.working.get_goal("g") == goal
+    async with Tiers(store) as tiers:
+        assert await tiers.working.get_goal("g") is None
+        assert await tiers.longterm.archive.get_goal("g") == goal
+
+
+async def test_a_closing_waits_for_what_cancelled_callers_have_left(store: MemoryPersistence) -> None:
+    tiers = Tiers(store, capacity=2)
+    await tiers.open()
+    for number in range(4):
+        logging = asyncio.ensure_future(
+            tiers.working.log_decision(Decision(id=str(number), context=f"c{number}", chosen="x"))
+        )
+        await asyncio.sleep(0.001 * number)
+        logging.cancel()
+        await asyncio.wait([logging])
+        tiers.operational.push(event(number))
+    await tiers.close()
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+    memories = await store.list_memories()
+    async with MemoryPersistence(store.config.storage_path, read_only=True) as beside, Tiers(beside) as reader:
+        database = reader.working.database
+        rows = await database.run(lambda connection: connection.execute("SELECT id FROM decisions").fetchall())
+    assert sorted(f"decisions-{key}" for (key,) in rows) == memories
 
 
 # The whole
