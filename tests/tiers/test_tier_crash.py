@@ -21,7 +21,7 @@ import pytest
 from collection_samples import word_embedder
 from tier_machines import Images, Moment, Statements, counted
 from tier_program import verified
-from working_samples import NOW, copied, ids_in, store_finished, working_memory
+from working_samples import IN_MEMORY, NOW, copied, ids_in, store_finished, working_memory
 
 from synthians_memory import MemoryPersistence
 from synthians_memory.errors import DiskError, DiskFullError, SynthiansMemoryError
@@ -76,12 +76,8 @@ async def reopened(place: Path, expected: dict[str, set[str]]) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A directory in memory where the machine has one: what is tested here does not depend on what a sync does."""
-    if not os.access("/dev/shm", os.W_OK):  # noqa: S108
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
         yield Path(directory)
 
 
