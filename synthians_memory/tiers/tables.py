@@ -230,7 +230,8 @@ PATTERNS: Final = Table(
     "patterns",
     Pattern,
     indexes=(("trigger",),),
-    partial={"patterns_best": "(success_rate DESC, uses DESC, id)"},
+    # With the folded trigger in it, so that looking through all of them reads no row.
+    partial={"patterns_best": "(success_rate DESC, uses DESC, id, trigger_folded)"},
     searched=("trigger", "action"),
     folded=("trigger",),
 )
@@ -289,18 +290,25 @@ class Schema:
         return made
 
     def index_words(self) -> list[str]:
-        """The statements that make the index of words anew, from the rows."""
+        """The statements that make the index of words anew, from the rows, and the folded columns; they use `folded`."""
         if not self.searched:
             return []
+        folded = [
+            f"UPDATE {table.name} SET {name}_folded = folded({name})" for table in self.tables for name in table.folded
+        ]
         filled = [
             f"INSERT INTO words (rowid, text) SELECT row * 8 + {i}, {_text_of(table)} FROM {table.name}"
             for i, table in enumerate(self.searched)
         ]
-        return [*_FORGET_WORDS, _WORDS, *filled]
+        return [*_FORGET_WORDS, _WORDS, *filled, *folded]
 
     def count_unindexed(self) -> list[str]:
-        """Queries for the number of rows without their words, and of words without a row."""
-        queries = []
+        """Queries for the number of rows without their words, or otherwise folded, and of words without a row; they use `folded`."""
+        queries = [
+            f"SELECT count(*) FROM {table.name} WHERE {name}_folded IS NOT folded({name})"
+            for table in self.tables
+            for name in table.folded
+        ]
         for i, table in enumerate(self.searched):
             joined = f"{table.name} AS held LEFT JOIN words ON words.rowid = held.row * 8 + {i}"
             queries.append(f"SELECT count(*) FROM {joined} WHERE words.text IS NOT {_text_of(table, 'held.')}")

@@ -27,7 +27,7 @@ from synthians_memory.storage.local import LocalBackend
 from synthians_memory.tiers.collections import Collections
 from synthians_memory.tiers.database import Database
 from synthians_memory.tiers.part import TiersPart
-from synthians_memory.tiers.records import Decision, Event, Goal
+from synthians_memory.tiers.records import Decision, Event, Goal, Pattern
 from synthians_memory.tiers.tables import WORKING
 from synthians_memory.tiers.write_ahead_log import damaged_log
 
@@ -197,14 +197,17 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         "DELETE FROM words WHERE rowid IN (SELECT rowid FROM words LIMIT 3)",
         "UPDATE words_content SET c0 = 'other' WHERE id = (SELECT min(id) FROM words_content)",
         "INSERT INTO words (rowid, text) VALUES (800000, 'of nothing')",
+        "UPDATE patterns SET trigger_folded = 'other'",
         "UPDATE words_data SET block = x'00ff' WHERE id > 10",
         "DELETE FROM words_data",
         "DELETE FROM words_config",
     ],
-    ids=["missing", "other", "of no row", "blocks", "no blocks", "no settings"],
+    ids=["missing", "other", "of no row", "folded", "blocks", "no blocks", "no settings"],
 )
 async def test_an_index_of_words_that_does_not_fit_is_told_and_made_anew(tmp_path: Path, change: str) -> None:
     await filled(tmp_path)
+    async with working_memory(tmp_path) as memory:
+        await memory.store_pattern(Pattern(id="p", trigger="Disk Full", action="clean"))
     with sqlite_beside(tmp_path) as connection:
         connection.execute(change)
     # What is in the blocks only SQLite's own check tells, which needs to write.
@@ -212,6 +215,7 @@ async def test_an_index_of_words_that_does_not_fit_is_told_and_made_anew(tmp_pat
     async with working_memory(tmp_path) as memory:
         await memory.vacuum()
         assert [hit.id for hit in await memory.find_relevant("number 7", 1)] == ["g7"]
+        assert await memory.find_pattern("disk full") is not None
         await memory.store_goal(Goal(id="new", description="anew"))
         assert [hit.id for hit in await memory.find_relevant("anew")] == ["new"]
     assert codes(tmp_path) == set()
