@@ -83,6 +83,11 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
     ),
     "tier_damaged": ("damage", "a database of the tiers is not what was written", "leave it; restore a snapshot"),
     "tier_row_damaged": ("damage", "a row of a tier does not match its hash", "leave it; store the row again"),
+    "tier_words_damaged": (
+        "inconsistency",
+        "the index of words of a tier does not fit its rows",
+        "leave it; `tiers vacuum` makes it anew",
+    ),
     "tier_log_damaged": (
         "damage",
         "committed changes in the write-ahead log of a tier are lost",

@@ -157,6 +157,7 @@ def _location(backend: LocalBackend, path: str) -> str:
 def _connect(location: str, options: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{quote(location)}?{options}", BUSY_SECONDS, isolation_level=None, uri=True)
     connection.text_factory = _text
+    connection.create_function("folded", 1, str.casefold, deterministic=True)
     return connection
 
 

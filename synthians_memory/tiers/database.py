@@ -162,7 +162,7 @@ class Database:
         return self._submit(lambda: self._read(function))
 
     async def vacuum(self) -> None:
-        """Give the space of what was deleted back to the disk. Raises as `transact`."""
+        """Make the index of words anew, and give the space of what was deleted back to the disk. Raises as `transact`."""
         await self._in_thread(self._vacuum)
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
@@ -223,10 +223,15 @@ class Database:
             self._failure = error
 
     def _vacuum(self) -> None:
+        self._write(self._index_words)
         connection = self._writable()
         with sqlite_errors(self.path):
             connection.execute("VACUUM")
             _checkpoint(connection)
+
+    def _index_words(self, connection: sqlite3.Connection) -> None:
+        for statement in self.schema.index_words():
+            connection.execute(statement)
 
 
 def _begin(connection: sqlite3.Connection, how: str) -> None:

@@ -93,6 +93,8 @@ def _findings(schema: Schema, level: CheckLevel, size: int, connection: sqlite3.
     if size % page:
         # SQLite reads what is missing of a page as zeros.
         found.append(Finding("tier_damaged", f"{schema.path} ends within a page, at byte {size}", schema.path))
+    if level == "full" and not found:
+        found += _word_findings(schema, connection)
     if level == "full":
         found += [
             Finding("tier_row_damaged", message, schema.path)
@@ -100,6 +102,15 @@ def _findings(schema: Schema, level: CheckLevel, size: int, connection: sqlite3.
             for message in _damaged_rows(connection, schema, table)
         ]
     return found
+
+
+def _word_findings(schema: Schema, connection: sqlite3.Connection) -> list[Finding]:
+    try:
+        count = sum(connection.execute(query).fetchone()[0] for query in schema.count_unindexed())
+        said = f"the index of words lacks {count} rows, or has more than there are" if count else ""
+    except sqlite3.Error as error:
+        said = f"the index of words cannot be read: {error}"
+    return [Finding("tier_words_damaged", f"{schema.path}: {said}", schema.path)] if said else []
 
 
 def _said(connection: sqlite3.Connection, level: CheckLevel) -> Iterator[str]:

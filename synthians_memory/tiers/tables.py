@@ -62,6 +62,14 @@ R = TypeVar("R", bound=Record)
 
 # In PRAGMA user_version of both databases.
 SCHEMA_VERSION: Final = 1
+_WORDS: Final = f"CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = '{TOKENIZER}')"
+# SQLite cannot drop an index of words whose own tables are damaged; without its entry they are tables like others.
+_FORGET_WORDS: Final = (
+    "PRAGMA writable_schema = ON",
+    "DELETE FROM sqlite_master WHERE name = 'words'",
+    "PRAGMA writable_schema = RESET",
+    *(f"DROP TABLE IF EXISTS words_{name}" for name in ("data", "idx", "content", "docsize", "config")),
+)
 # Columns that every stored row has, whatever its record left open.
 _STAMPED: Final = ("timestamp", "created_at", "updated_at")
 _SQL_FINAL: Final = ", ".join(f"'{status}'" for status in FINAL_STATUSES)
@@ -222,7 +230,8 @@ PATTERNS: Final = Table(
     "patterns",
     Pattern,
     indexes=(("trigger",),),
-    partial={"patterns_best": "(success_rate DESC, uses DESC, id)"},
+    # With the folded trigger in it, so that looking through all of them reads no row.
+    partial={"patterns_best": "(success_rate DESC, uses DESC, id, trigger_folded)"},
     searched=("trigger", "action"),
     folded=("trigger",),
 )
@@ -276,13 +285,44 @@ class Schema:
         """The statements that make it in an empty database."""
         made = [statement for table in self.tables for statement in table.create()]
         if self.searched:
-            made.append(f"CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = '{TOKENIZER}')")
+            made.append(_WORDS)
             made += [trigger for i, table in enumerate(self.searched) for trigger in _word_triggers(i, table)]
         return made
 
+    def index_words(self) -> list[str]:
+        """The statements that make the index of words anew, from the rows, and the folded columns; they use `folded`."""
+        if not self.searched:
+            return []
+        folded = [
+            f"UPDATE {table.name} SET {name}_folded = folded({name})" for table in self.tables for name in table.folded
+        ]
+        filled = [
+            f"INSERT INTO words (rowid, text) SELECT row * 8 + {i}, {_text_of(table)} FROM {table.name}"
+            for i, table in enumerate(self.searched)
+        ]
+        return [*_FORGET_WORDS, _WORDS, *filled, *folded]
+
+    def count_unindexed(self) -> list[str]:
+        """Queries for the number of rows without their words, or otherwise folded, and of words without a row; they use `folded`."""
+        queries = [
+            f"SELECT count(*) FROM {table.name} WHERE {name}_folded IS NOT folded({name})"
+            for table in self.tables
+            for name in table.folded
+        ]
+        for i, table in enumerate(self.searched):
+            joined = f"{table.name} AS held LEFT JOIN words ON words.rowid = held.row * 8 + {i}"
+            queries.append(f"SELECT count(*) FROM {joined} WHERE words.text IS NOT {_text_of(table, 'held.')}")
+            held = f"SELECT row FROM {table.name}"
+            queries.append(f"SELECT count(*) FROM words WHERE rowid % 8 = {i} AND rowid / 8 NOT IN ({held})")
+        return queries
+
+
+def _text_of(table: Table[Any], prefix: str = "") -> str:
+    return " || ' ' || ".join(f"{prefix}{name}" for name in table.searched)
+
 
 def _word_triggers(place: int, table: Table[Any]) -> Iterable[str]:
-    text = " || ' ' || ".join(f"new.{name}" for name in table.searched)
+    text = _text_of(table, "new.")
     insert = f"INSERT INTO words (rowid, text) VALUES (new.row * 8 + {place}, {text});"
     delete = f"DELETE FROM words WHERE rowid = old.row * 8 + {place};"
     differs = " OR ".join(f"old.{name} IS NOT new.{name}" for name in table.searched)

@@ -44,7 +44,8 @@ _ACTIVE: Final = "WHERE {} ORDER BY priority, created_at, row".format(
     GOALS.partial["goals_active"].partition(" WHERE ")[2]
 )
 _BEST_WITH: Final = (
-    "WHERE instr(trigger_folded, ?) > 0 AND success_rate >= ? ORDER BY success_rate DESC, uses DESC, id LIMIT 1"
+    "SELECT id FROM patterns WHERE instr(trigger_folded, ?) > 0 AND success_rate >= ?"
+    " ORDER BY success_rate DESC, uses DESC, id LIMIT 1"
 )
 
 
@@ -220,8 +221,12 @@ class WorkingMemory(WorkingEvents):
         """
         folded = checked_text(trigger, "trigger").casefold()
         least = FRACTION.checked(min_success_rate, "min_success_rate")
-        found = await self._list(PATTERNS, _BEST_WITH, folded, least)
-        return found[0] if found else None
+
+        def read(connection: sqlite3.Connection) -> Pattern | None:
+            best = connection.execute(_BEST_WITH, (folded, least)).fetchone()
+            return None if best is None else self.one(connection, PATTERNS, best[0])
+
+        return await self.database.run(read)
 
     async def update_pattern_stats(self, id: str, success: bool) -> Pattern:  # noqa: A002 - the field's name
         """Count one more use of a pattern: `success_rate` is the mean over all uses. Returns it as stored.

@@ -27,7 +27,7 @@ from synthians_memory.storage.local import LocalBackend
 from synthians_memory.tiers.collections import Collections
 from synthians_memory.tiers.database import Database
 from synthians_memory.tiers.part import TiersPart
-from synthians_memory.tiers.records import Decision, Event, Goal
+from synthians_memory.tiers.records import Decision, Event, Goal, Pattern
 from synthians_memory.tiers.tables import WORKING
 from synthians_memory.tiers.write_ahead_log import damaged_log
 
@@ -133,7 +133,7 @@ async def test_flipped_bits_in_pages_are_told_or_change_nothing_that_is_read(tmp
         data[offset] ^= 1 << chance.randrange(8)
         path.write_bytes(data)
         found = codes(place)
-        assert found <= {"tier_damaged", "tier_row_damaged"}
+        assert found <= {"tier_damaged", "tier_row_damaged", "tier_words_damaged"}
         try:
             async with working_memory(place) as memory:
                 for goal in await memory.get_active_goals():
@@ -189,6 +189,36 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UnsupportedFormatError, match="is of version 2, and 1 is the newest"):
             await Database(tmp_path, WORKING, read_only=read_only).open()
     assert codes(tmp_path) == {"tier_damaged"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM words WHERE rowid IN (SELECT rowid FROM words LIMIT 3)",
+        "UPDATE words_content SET c0 = 'other' WHERE id = (SELECT min(id) FROM words_content)",
+        "INSERT INTO words (rowid, text) VALUES (800000, 'of nothing')",
+        "UPDATE patterns SET trigger_folded = 'other'",
+        "UPDATE words_data SET block = x'00ff' WHERE id > 10",
+        "DELETE FROM words_data",
+        "DELETE FROM words_config",
+    ],
+    ids=["missing", "other", "of no row", "folded", "blocks", "no blocks", "no settings"],
+)
+async def test_an_index_of_words_that_does_not_fit_is_told_and_made_anew(tmp_path: Path, change: str) -> None:
+    await filled(tmp_path)
+    async with working_memory(tmp_path) as memory:
+        await memory.store_pattern(Pattern(id="p", trigger="Disk Full", action="clean"))
+    with sqlite_beside(tmp_path) as connection:
+        connection.execute(change)
+    # What is in the blocks only SQLite's own check tells, which needs to write.
+    assert codes(tmp_path) == {"tier_words_damaged"} or "words_data" in change
+    async with working_memory(tmp_path) as memory:
+        await memory.vacuum()
+        assert [hit.id for hit in await memory.find_relevant("number 7", 1)] == ["g7"]
+        assert await memory.find_pattern("disk full") is not None
+        await memory.store_goal(Goal(id="new", description="anew"))
+        assert [hit.id for hit in await memory.find_relevant("anew")] == ["new"]
+    assert codes(tmp_path) == set()
 
 
 # What stands in the place of files

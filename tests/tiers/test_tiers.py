@@ -6,13 +6,15 @@ import asyncio
 import json
 import multiprocessing
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from synthians_memory import MemoryPersistence
+from synthians_memory.embedding import CallableEmbedder
 from synthians_memory.errors import (
     DiskError,
     DiskFullError,
@@ -601,24 +603,22 @@ async def test_an_opening_finishes_a_migration_that_was_cut_off(store: MemoryPer
         assert await tiers.longterm.archive.get_goal("g") == goal
 
 
-async def test_a_closing_waits_for_what_cancelled_callers_have_left(store: MemoryPersistence) -> None:
-    tiers = Tiers(store, capacity=2)
-    await tiers.open()
-    for number in range(4):
-        logging = asyncio.ensure_future(
-            tiers.working.log_decision(Decision(id=str(number), context=f"c{number}", chosen="x"))
-        )
-        await asyncio.sleep(0.001 * number)
+def slowly(texts: Sequence[str]) -> list[list[float]]:
+    time.sleep(0.1)
+    return [[1.0, float(len(text))] for text in texts]
+
+
+async def test_a_closing_waits_for_the_memory_that_a_cancelled_caller_has_left(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path / "slow", embedder=CallableEmbedder("slow", 2, slowly)) as store:
+        tiers = Tiers(store)
+        await tiers.open()
+        logging = asyncio.ensure_future(tiers.working.log_decision(Decision(id="d", context="c", chosen="x")))
+        await asyncio.sleep(0.05)
         logging.cancel()
         await asyncio.wait([logging])
-        tiers.operational.push(event(number))
-    await tiers.close()
-    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
-    memories = await store.list_memories()
-    async with MemoryPersistence(store.config.storage_path, read_only=True) as beside, Tiers(beside) as reader:
-        database = reader.working.database
-        rows = await database.run(lambda connection: connection.execute("SELECT id FROM decisions").fetchall())
-    assert sorted(f"decisions-{key}" for (key,) in rows) == memories
+        await tiers.close()
+        assert await store.list_memories() == ["decisions-d"]
+        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
 
 # The whole
