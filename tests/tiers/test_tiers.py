@@ -139,11 +139,12 @@ async def test_the_store_comes_first(tmp_path: Path) -> None:
 
 
 async def test_an_opening_that_is_cancelled_leaves_nothing_open(store: MemoryPersistence) -> None:
-    for turns in range(12):
+    for turns in range(16):
         tiers = Tiers(store)
         opening = asyncio.ensure_future(tiers.open())
+        # First turn by turn of the loop, then later and later.
         for _ in range(turns):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0 if turns < 6 else 0.001)
         opening.cancel()
         await asyncio.wait([opening])
         await tiers.close()
