@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from synthians_memory.engine.traces import Traces
 from synthians_memory.errors import DiskError, SynthiansMemoryError
-from synthians_memory.layout import QUARANTINE, TIERS, database_side_files
+from synthians_memory.layout import QUARANTINE, TIERS, database_side_files, is_set_aside
 from synthians_memory.reports import LeftPlace, PurgedPlace
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
@@ -69,7 +69,7 @@ class RowEraser:
             found += [LeftPlace(schema.path, why) for why in _summed_up(quoting or [])]
         if any(_row_keys(traces)):
             found += [
-                LeftPlace(path, "a database that was replaced may hold the row; remove it")
+                LeftPlace(path, "what was set aside of a database may hold the row; remove it")
                 for path in _set_aside(backend)
             ]
         return found
@@ -157,14 +157,23 @@ def _quoting(connection: Connection, schema: Schema, traces: Traces) -> list[tup
     return found
 
 
-def _set_aside(backend: Backend, folder: str = QUARANTINE) -> Iterator[str]:
-    """The databases in quarantine, and what SQLite keeps beside one."""
-    names = {name for schema in SCHEMAS for name in (schema.path, *database_side_files(schema.path))}
+def _set_aside(backend: Backend) -> Iterator[str]:
+    """Databases in quarantine with what SQLite keeps beside one, and logs that were set aside in their own folder."""
+    names = [name for schema in SCHEMAS for name in (schema.path, *database_side_files(schema.path))]
+    for path in _files_below(backend, QUARANTINE):
+        if any(path.endswith(f"/{name}") for name in names):
+            yield path
+    for path in _files_below(backend, TIERS):
+        if any(is_set_aside(path, name) for name in names):
+            yield path
+
+
+def _files_below(backend: Backend, folder: str) -> Iterator[str]:
     for name, stat in backend.scan(folder):
         path = f"{folder}/{name}"
         if stat.kind == "folder":
-            yield from _set_aside(backend, path)
-        elif any(path.endswith(f"/{known}") for known in names):
+            yield from _files_below(backend, path)
+        elif stat.kind == "file":
             yield path
 
 

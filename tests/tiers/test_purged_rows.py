@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from collection_samples import word_embedder
 
 from synthians_memory import MemoryEntry, MemoryPersistence
 from synthians_memory.errors import DiskError
+from synthians_memory.layout import set_aside_path
 from synthians_memory.maintenance.care import snapshots_in
 from synthians_memory.maintenance.restore import Wanted, restore_store
 from synthians_memory.storage.local import LocalBackend
@@ -173,15 +175,18 @@ async def test_rows_that_quote_it_and_databases_in_quarantine_are_named(tmp_path
         aside = tmp_path / "quarantine" / "replaced" / "tiers"
         aside.mkdir(parents=True)
         (aside / "longterm.db-wal").write_bytes(b"whatever")
+        log = tmp_path / set_aside_path("tiers/working.db-wal", datetime(2026, 1, 1, tzinfo=UTC))
+        log.write_bytes(b"whatever")
         receipt = await store.purge(["incidents-i"])
         left = [(place.path, place.why) for place in receipt.left]
         assert left[0] == (
             "quarantine/replaced/tiers/longterm.db-wal",
-            "a database that was replaced may hold the row; remove it",
+            "what was set aside of a database may hold the row; remove it",
         )
+        assert left[-1] == (f"tiers/{log.name}", "what was set aside of a database may hold the row; remove it")
         assert left[1][0] == "tiers/working.db"
         assert "10 more rows hold a text of it" in {why for _, why in left}
-        assert len(left) == 22
+        assert len(left) == 23
 
 
 async def test_a_purge_that_was_interrupted_is_finished_by_the_next_opening(
