@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from benchmarks import serve, snapshots
+from benchmarks import serve, snapshots, tiers
 from benchmarks.child import ContenderError
 from benchmarks.figures import Figures, ratio
 from benchmarks.goals import judge
@@ -109,4 +109,14 @@ def test_the_benchmark_of_snapshots_runs(tmp_path: Path, capsys: pytest.CaptureF
     assert all(3 < one["files"] < 15 for one in found["second"])
     assert [one["files"] for one in found["unchanged"]] == [1, 1, 1]
     assert found["restore_seconds"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_benchmark_of_the_tiers_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--size", "60", "--events", "500", "--questions", "5", "--dimension", "8"]
+    tiers.main([*small, "--folder", str(tmp_path)])
+    found = json.loads(capsys.readouterr().out)
+    assert found["met"].keys() == {"push", "snapshot", "working read", "semantic search"}
+    assert all(found[name]["p50"] > 0 and found[name]["ratio"] > 0 for name in found["met"])
+    assert found["context"]["p50"] > 0
     assert list(tmp_path.iterdir()) == []

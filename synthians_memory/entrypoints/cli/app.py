@@ -43,6 +43,7 @@ from synthians_memory.entrypoints.cli import (
     state,
     stats,
     sweep_expired,
+    tiers,
     verify_disk,
     watch,
 )
@@ -99,6 +100,7 @@ _GROUPS: Final[tuple[tuple[str, str, _Commands], ...]] = (
     ("state", state.HELP, state.COMMANDS),
     ("ledger", ledger.HELP, ledger.COMMANDS),
     ("config", config.HELP, config.COMMANDS),
+    ("tiers", tiers.HELP, tiers.COMMANDS),
 )
 # What runs another program: options behind that program's name are its own.
 _RUNNING: Final = ("ledger run",)
