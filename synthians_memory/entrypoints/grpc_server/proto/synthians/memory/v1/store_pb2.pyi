@@ -137,10 +137,12 @@ class SaveMemoryResponse(_message.Message):
     def __init__(self, memory: _Optional[_Union[Memory, _Mapping]] = ...) -> None: ...
 
 class SaveMemoriesRequest(_message.Message):
-    __slots__ = ("memories",)
+    __slots__ = ("memories", "more")
     MEMORIES_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     memories: _containers.RepeatedCompositeFieldContainer[Memory]
-    def __init__(self, memories: _Optional[_Iterable[_Union[Memory, _Mapping]]] = ...) -> None: ...
+    more: bool
+    def __init__(self, memories: _Optional[_Iterable[_Union[Memory, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class SaveMemoriesResponse(_message.Message):
     __slots__ = ("stored",)
@@ -303,18 +305,8 @@ class CommitRequest(_message.Message):
     def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class CommitResponse(_message.Message):
-    __slots__ = ("outcomes",)
-    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
-    outcomes: _containers.RepeatedCompositeFieldContainer[Outcome]
-    def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
-
-class Outcome(_message.Message):
-    __slots__ = ("stored", "deleted")
-    STORED_FIELD_NUMBER: _ClassVar[int]
-    DELETED_FIELD_NUMBER: _ClassVar[int]
-    stored: Stamp
-    deleted: bool
-    def __init__(self, stored: _Optional[_Union[Stamp, _Mapping]] = ..., deleted: _Optional[bool] = ...) -> None: ...
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ImportOptions(_message.Message):
     __slots__ = ("chunk", "embed", "overwrite", "stop_on_error")

@@ -89,7 +89,7 @@ class StoreServiceStub:
                 request_serializer=synthians_dot_memory_dot_v1_dot_store__pb2.ListAssembliesRequest.SerializeToString,
                 response_deserializer=synthians_dot_memory_dot_v1_dot_store__pb2.ListAssembliesResponse.FromString,
                 _registered_method=True)
-        self.Commit = channel.stream_stream(
+        self.Commit = channel.stream_unary(
                 '/synthians.memory.v1.StoreService/Commit',
                 request_serializer=synthians_dot_memory_dot_v1_dot_store__pb2.CommitRequest.SerializeToString,
                 response_deserializer=synthians_dot_memory_dot_v1_dot_store__pb2.CommitResponse.FromString,
@@ -167,7 +167,7 @@ class StoreServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SaveMemories(self, request_iterator, context):
-        """Stores many. Each request is one chunk, stored all or nothing; its response comes when it is durable.
+        """Stores many, by chunks, each all or nothing; a response for each chunk comes when it is durable.
         The first chunk that is refused ends the call; chunks that were acknowledged before it stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -235,7 +235,7 @@ class StoreServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Commit(self, request_iterator, context):
-        """Many changes of both kinds as one batch: all or nothing, committed when the client has ended its stream.
+        """Many changes of both kinds as one batch: all or nothing, committed with the request that says it is complete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -383,7 +383,7 @@ def add_StoreServiceServicer_to_server(servicer, server):
                     request_deserializer=synthians_dot_memory_dot_v1_dot_store__pb2.ListAssembliesRequest.FromString,
                     response_serializer=synthians_dot_memory_dot_v1_dot_store__pb2.ListAssembliesResponse.SerializeToString,
             ),
-            'Commit': grpc.stream_stream_rpc_method_handler(
+            'Commit': grpc.stream_unary_rpc_method_handler(
                     servicer.Commit,
                     request_deserializer=synthians_dot_memory_dot_v1_dot_store__pb2.CommitRequest.FromString,
                     response_serializer=synthians_dot_memory_dot_v1_dot_store__pb2.CommitResponse.SerializeToString,
@@ -767,7 +767,7 @@ class StoreService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_stream(
+        return grpc.experimental.stream_unary(
             request_iterator,
             target,
             '/synthians.memory.v1.StoreService/Commit',
