@@ -337,7 +337,9 @@ class ServiceUnavailableError(ServiceError, ConnectionError):
     A write may have been stored all the same, whole; where the service itself has refused it, the message says so.
     """
 
-    hint_default = "See that the service runs. Load what you wrote before you write it again, or save it under the same id."
+    hint_default = (
+        "See that the service runs. Load what you wrote before you write it again, or save it under the same id."
+    )
 
     __str__ = SynthiansMemoryError.__str__
 

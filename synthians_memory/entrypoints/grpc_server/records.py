@@ -306,5 +306,3 @@ def repair_report(message: wire.RepairReport) -> RepairReport:
         tuple(message.quarantined),
         message.dry_run,
     )
-
-

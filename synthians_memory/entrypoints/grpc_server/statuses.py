@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from synthians_memory import errors
 from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import store_pb2 as wire
 from synthians_memory.errors import SynthiansMemoryError
+from synthians_memory.models import MemoryEntry
 from synthians_memory.times import from_micros, to_micros
 
 __all__ = ["ERROR_KEY", "STATUS_OF", "detail_of", "error_in", "known_errors", "restored", "status_of"]
@@ -95,6 +97,9 @@ def detail_of(error: SynthiansMemoryError) -> wire.ErrorDetail:
         detail.errno = error.errno or 0
     elif isinstance(error, errors.NotStoredError):
         detail.parked = error.parked
+        if isinstance(error.entry, MemoryEntry):
+            detail.entity_id = error.entry.memory_id
+            detail.created_at = to_micros(error.entry.created_at)
     return detail
 
 
@@ -123,7 +128,15 @@ def restored(detail: wire.ErrorDetail) -> SynthiansMemoryError:
         given["holder"] = detail.holder
     elif kind is errors.NotStoredError:
         given["parked"] = detail.parked
+        given["entry"] = _named(detail)
     return kind(detail.message, **given)
+
+
+def _named(detail: wire.ErrorDetail) -> MemoryEntry | None:
+    """What is known of a memory that was not stored; its text stays with who sent it."""
+    if not detail.HasField("created_at"):
+        return None
+    return MemoryEntry(memory_id=detail.entity_id, created_at=from_micros(detail.created_at), content="")
 
 
 def error_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> SynthiansMemoryError | None:
@@ -132,6 +145,6 @@ def error_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> SynthiansMem
         if key == ERROR_KEY and isinstance(value, bytes):
             try:
                 return restored(wire.ErrorDetail.FromString(value))
-            except (ValueError, SynthiansMemoryError):
+            except (DecodeError, SynthiansMemoryError):
                 return None
     return None

@@ -619,7 +619,7 @@ class GetStatsResponse(_message.Message):
     def __init__(self, stats_json: _Optional[bytes] = ..., opening_report: _Optional[_Union[RepairReport, _Mapping]] = ...) -> None: ...
 
 class ErrorDetail(_message.Message):
-    __slots__ = ("type", "message", "hint", "path", "entity_id", "stored", "holder", "errno", "parked")
+    __slots__ = ("type", "message", "hint", "path", "entity_id", "stored", "holder", "errno", "parked", "created_at")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
@@ -629,6 +629,7 @@ class ErrorDetail(_message.Message):
     HOLDER_FIELD_NUMBER: _ClassVar[int]
     ERRNO_FIELD_NUMBER: _ClassVar[int]
     PARKED_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     type: str
     message: str
     hint: str
@@ -638,4 +639,5 @@ class ErrorDetail(_message.Message):
     holder: str
     errno: int
     parked: bool
-    def __init__(self, type: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ..., path: _Optional[str] = ..., entity_id: _Optional[str] = ..., stored: _Optional[int] = ..., holder: _Optional[str] = ..., errno: _Optional[int] = ..., parked: _Optional[bool] = ...) -> None: ...
+    created_at: int
+    def __init__(self, type: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ..., path: _Optional[str] = ..., entity_id: _Optional[str] = ..., stored: _Optional[int] = ..., holder: _Optional[str] = ..., errno: _Optional[int] = ..., parked: _Optional[bool] = ..., created_at: _Optional[int] = ...) -> None: ...
