@@ -31,7 +31,8 @@ SynthiansMemoryError
 ├── DamagedError                         bytes that are not what was written
 │   ├── DamagedFileError                 an entity file whose hash is wrong
 │   ├── DamagedViewError                 an index file that fails its own checksum
-│   └── DamagedBackupError               a backup that is not what was written
+│   ├── DamagedBackupError               a backup that is not what was written
+│   └── DamagedRowError                  a row of a tier that does not match its own hash
 ├── ChangedOutsideError                  a file that is not the acknowledged version
 ├── ServiceError                         a service of a store did not answer the call
 │   ├── ServiceUnavailableError (ConnectionError)  it cannot be reached, went away, or is about to end
@@ -58,6 +59,7 @@ __all__ = [
     "DamagedBackupError",
     "DamagedError",
     "DamagedFileError",
+    "DamagedRowError",
     "DamagedViewError",
     "DimensionError",
     "DiskError",
@@ -317,6 +319,12 @@ class DamagedBackupError(DamagedError):
     """A manifest, or something that a manifest names, is missing or not what was written; nothing was changed."""
 
     hint_default = "Run `backups --verify` to see which snapshots are whole, and restore one of those."
+
+
+class DamagedRowError(DamagedError):
+    """A row of one of the databases in tiers/ that does not match its own hash; `path` is the database's."""
+
+    hint_default = "Store it again if you have it, or restore a snapshot; `check` lists every such row."
 
 
 class ChangedOutsideError(SynthiansMemoryError):

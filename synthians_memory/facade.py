@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from synthians_memory.config import CheckLevel
 from synthians_memory.embedder import Embedder
@@ -17,6 +17,7 @@ from synthians_memory.engine.commit import Expected
 from synthians_memory.engine.embedding_call import require_embedder
 from synthians_memory.engine.part import Part
 from synthians_memory.engine.persistence import Persistence
+from synthians_memory.engine.purge import Eraser
 from synthians_memory.engine.reembed_call import Reembedder, forget_previous
 from synthians_memory.engine.searching import entry_to_remember, remember, search_batch
 from synthians_memory.engine.session import Session
@@ -43,11 +44,14 @@ from synthians_memory.reports import Finding, PurgeReceipt, ReembedReport, Searc
 from synthians_memory.state.part import StatePart
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
+from synthians_memory.tiers.eraser import RowEraser, erased_copy
+from synthians_memory.tiers.memory_check import memory_findings
+from synthians_memory.tiers.part import TiersPart
 
 __all__ = ["PARTS", "MemoryPersistence"]
 
 # What lives in a store beside its memories and assemblies, and is checked and backed up with them.
-PARTS: Final[tuple[Part, ...]] = (StatePart(), LedgerPart())
+PARTS: Final[tuple[Part, ...]] = (StatePart(), LedgerPart(), TiersPart())
 
 # What a store may say when it is asked to save a sound memory.
 _CANNOT_WRITE: Final = (DiskError, OverloadedError, ReadOnlyError)
@@ -59,7 +63,7 @@ class MemoryPersistence(Persistence):
     What `Persistence` promises holds here as well.
     """
 
-    _erasers = (SnapshotEraser(),)
+    _erasers: ClassVar[tuple[Eraser, ...]] = (RowEraser(), SnapshotEraser(erased_copy))
     _reserved = False
 
     async def initialize(self) -> None:
@@ -270,9 +274,10 @@ class MemoryPersistence(Persistence):
             return findings
         session = self._opened()
         backend = session.store.state.backend
-        return findings + await session.in_thread(
+        findings += await session.in_thread(
             lambda: [finding for part in PARTS for finding in part.check(backend, level)]
         )
+        return findings + await session.in_thread(lambda: memory_findings(session.store, level))
 
     async def backup(
         self,

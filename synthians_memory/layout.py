@@ -40,6 +40,7 @@ __all__ = [
     "LEDGER_RUNS",
     "LOCK_FILE",
     "LOGS",
+    "LONGTERM_DB",
     "MANIFESTS",
     "MAPPING",
     "MEMORIES",
@@ -70,20 +71,24 @@ __all__ = [
     "TEXT_FILE",
     "TEXT_JOURNAL",
     "TEXT_SEAL",
+    "TIERS",
     "VECTORS",
     "VECTORS_LOG",
+    "WORKING_DB",
     "Kind",
     "PartRole",
     "addressed_path",
     "archive_folder",
     "archived_path",
     "cut_log_name",
+    "database_side_files",
     "entity_path",
     "file_name",
     "id_of_file_name",
     "index_backup_moment",
     "index_backup_path",
     "is_cut_log",
+    "is_database",
     "is_scratch",
     "is_set_aside",
     "issue_path",
@@ -159,6 +164,10 @@ RUN_CONTEXT: Final = "context.json"
 RUN_META: Final = "meta.json"
 RUN_INPUTS: Final = "inputs"
 RUN_OUTPUTS: Final = "outputs"
+# Made when the tiers are opened for the first time.
+TIERS: Final = "tiers"
+WORKING_DB: Final = "tiers/working.db"
+LONGTERM_DB: Final = "tiers/longterm.db"
 # What may be in a directory before a store is made there: parts that need no store.
 PART_FOLDERS: Final = (LEDGER, "state")
 # What an import from elsewhere could not store, each in a folder of its own.
@@ -409,6 +418,19 @@ def cut_log_name(moment: datetime) -> str:
 def is_cut_log(name: str) -> bool:
     """Whether `name` is one that `cut_log_name` gives."""
     return _CUT_LOG.fullmatch(name) is not None
+
+
+def database_side_files(path: str) -> tuple[str, str]:
+    """The files that SQLite keeps beside its database at `path`: the write-ahead log, and the memory shared with readers."""
+    return f"{path}-wal", f"{path}-shm"
+
+
+def is_database(path: str) -> bool:
+    """Whether SQLite alone reads and writes the file at `path`: no other descriptor of it is ever to be opened.
+
+    Closing one would drop the locks that SQLite holds on it in the same process.
+    """
+    return path.startswith(f"{TIERS}/")
 
 
 def path_in(folder: str, name: str) -> str:

@@ -81,6 +81,15 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
         "a promoted fact is not among the memories",
         "leave it; `ledger doctor --mend` saves it",
     ),
+    "tier_damaged": ("damage", "a database of the tiers is not what was written", "leave it; restore a snapshot"),
+    "tier_row_damaged": ("damage", "a row of a tier does not match its hash", "leave it; store the row again"),
+    "tier_memory_missing": ("inconsistency", "a row of a tier has no memory", "leave it; opening the tiers makes it"),
+    "tier_memory_stale": (
+        "inconsistency",
+        "a memory does not say what its row in a tier says",
+        "leave it; opening the tiers replaces it",
+    ),
+    "tier_memory_orphan": ("note", "a memory of a collection has no row", "nothing; delete it if nobody wants it"),
     "repair_refused": ("damage", "a repair at open would have dropped too much and did nothing", "repair by hand"),
 }
 

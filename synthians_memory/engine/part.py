@@ -32,7 +32,7 @@ class Part(Protocol):
     def source_files(self, backend: Backend) -> Sequence[str]:
         """Paths, relative to the store, of the files that a snapshot has to hold; those that can be derived are not among them.
 
-        Each is copied whole. A file that grows by appending may be copied up to any length it has had.
+        Each is copied whole, one after the other in this order. A file that grows by appending may be copied up to any length it has had.
 
         Raises:
             DiskError: they cannot be listed.

@@ -85,11 +85,18 @@ class Eraser(Protocol):
     """What removes traces from a part of the store's directory that the engine knows nothing of, such as snapshots."""
 
     @property
+    def of_backups(self) -> bool:
+        """Whether it is asked only where backups are to be purged as well."""
+
+    @property
     def folder(self) -> str:
-        """The folder it answers for, relative to the store."""
+        """The folder it answers for, relative to the store; nobody else reads in it."""
 
     def erase(self, backend: Backend, traces: Traces) -> Sequence[PurgedPlace]:
         """Remove every trace, durably; idempotent. Raises DiskError where one may be left."""
+
+    def left(self, backend: Backend, traces: Traces) -> Sequence[LeftPlace]:
+        """What it does not touch although there is a trace; asked when everything else is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +220,13 @@ class Purger:
         purge_quarantine(self._backend, traces)
         self._remove([place.path for place in self._strays(traces)])
         self._step(6)
-        for eraser in self._erasers if plan.backups else ():
+        for eraser in self._asked(plan):
             plan = self._noted(plan, traces, eraser.erase(self._backend, traces))
         self._step(7)
         return self._finish(plan, traces)
+
+    def _asked(self, plan: _Plan) -> list[Eraser]:
+        return [eraser for eraser in self._erasers if plan.backups or not eraser.of_backups]
 
     def _step(self, number: int) -> None:
         if self._progress is not None:
@@ -408,13 +418,15 @@ class Purger:
 
     def _left(self, plan: _Plan, traces: Traces) -> Iterator[LeftPlace]:
         yield from self._assemblies_naming(plan)
-        erased = {eraser.folder for eraser in self._erasers} if plan.backups else set()
+        erased = {eraser.folder for eraser in self._asked(plan)}
+        for eraser in self._asked(plan):
+            yield from eraser.left(self._backend, traces)
         if SNAPSHOTS not in erased and next(self._backend.scan(SNAPSHOTS), None) is not None:
             yield LeftPlace(SNAPSHOTS, "snapshots may hold it; remove those made before this purge")
         if SNAPSHOTS not in erased and next(self._backend.scan(ARCHIVE), None) is not None:
             yield LeftPlace(ARCHIVE, "the archive of the journal may hold it; purge with the backups")
         for name, stat in self._backend.scan(""):
-            if name not in _OWN:
+            if name not in _OWN and name not in erased:
                 yield from self._quoting(name, stat.kind, traces)
 
     def _assemblies_naming(self, plan: _Plan) -> Iterator[LeftPlace]:

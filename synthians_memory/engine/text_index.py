@@ -357,17 +357,24 @@ class TextIndex:
             return [i for (i,) in self._rows("SELECT id FROM temp.allowed CROSS JOIN entity USING (row)")]
 
     def words(
-        self, kind: Kind, expression: str, most: int, *, narrowed: bool = False, live_at: int | None = None
+        self,
+        kind: Kind,
+        expression: str,
+        most: int,
+        *,
+        narrowed: bool = False,
+        live_at: int | None = None,
+        ranked: int = MOST_RANKED,
     ) -> list[Match]:
         """The `most` entities of `kind` that match an expression of FTS5 best, best first; `narrowed`: of the allowed ones.
 
-        Where more than MOST_RANKED match, the latest indexed are ranked. `live_at`: as in `narrow`.
+        Where more than `ranked` match, the latest indexed are ranked. `live_at`: as in `narrow`.
         """
         table, limits = _WORDS[kind], "AND +rowid IN (SELECT row FROM temp.allowed)" if narrowed else ""
         if live_at is not None:
             limits += f" AND EXISTS (SELECT 1 FROM entity WHERE entity.row = {table}.rowid {_live(live_at)})"
         matched = f"SELECT rowid, bm25({table}) AS rank FROM {table} WHERE {table} MATCH ? {limits}"
-        best = f"SELECT rowid, rank FROM ({matched} ORDER BY rowid DESC LIMIT {MOST_RANKED}) ORDER BY rank LIMIT ?"
+        best = f"SELECT rowid, rank FROM ({matched} ORDER BY rowid DESC LIMIT {ranked:d}) ORDER BY rank LIMIT ?"
         sql = (
             f"SELECT entity.row, entity.id, -rank FROM ({best}) AS found CROSS JOIN entity ON entity.row = found.rowid"
         )

@@ -23,7 +23,7 @@ from synthians_memory.errors import (
     NotRegularFileError,
     UsageError,
 )
-from synthians_memory.layout import ENTITY_FOLDERS, entity_path, file_name, key_of_path, stamp_of
+from synthians_memory.layout import ENTITY_FOLDERS, entity_path, file_name, is_database, key_of_path, stamp_of
 from synthians_memory.maintenance.manifest import (
     Manifest,
     Ring,
@@ -33,7 +33,7 @@ from synthians_memory.maintenance.manifest import (
     shard_digits,
     shard_of,
 )
-from synthians_memory.maintenance.part_files import is_database, part_file_pieces
+from synthians_memory.maintenance.part_files import part_file_pieces
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.maintenance.snapshot_writer import SnapshotWriter
 from synthians_memory.maintenance.source import Base, Frames, JournalGoneError, SnapshotSource, read_entity
@@ -236,7 +236,7 @@ class _Backup:
         files: dict[str, StoredFile] = {}
         problems: dict[str, str] = {}
         backend = self._source.backend
-        for path in sorted({path for part in self._parts for path in part.source_files(backend)}):
+        for path in dict.fromkeys(path for part in self._parts for path in part.source_files(backend)):
             try:
                 require_part_path(path)
                 stat = backend.stat(path)
@@ -249,11 +249,11 @@ class _Backup:
                     files[path] = self._copy_file(path, stat)
             except (InvalidValueError, DamagedFileError, NotRegularFileError) as error:
                 problems[path] = error.message
-        return list(files.values()), problems
+        return [files[path] for path in sorted(files)], problems
 
     def _copy_file(self, path: str, stat: EntryStat) -> StoredFile:
         backend = self._source.backend
-        mtime_ns = 0 if is_database(backend, path) else stat.mtime_ns
+        mtime_ns = 0 if is_database(path) else stat.mtime_ns
         return self._writer.put_file(path, part_file_pieces(backend, path, stat), mtime_ns)
 
     # The manifest

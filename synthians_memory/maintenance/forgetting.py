@@ -5,13 +5,14 @@ It does not touch the store, its journal or its quarantine.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from synthians_memory.engine.documents import read_file, write_whole
 from synthians_memory.engine.records import Key, decode_record
 from synthians_memory.errors import DamagedBackupError
-from synthians_memory.layout import ARCHIVE, SHARDS, STORED_ENTITIES, entity_path, segment_number
-from synthians_memory.maintenance.manifest import Manifest, encode_shard, shard_of
+from synthians_memory.layout import ARCHIVE, SHARDS, STORED_ENTITIES, STORED_FILES, TIERS, entity_path, segment_number
+from synthians_memory.maintenance.manifest import Manifest, StoredFile, encode_shard, shard_of
 from synthians_memory.maintenance.retention import Removed, sweep
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.maintenance.snapshot_writer import SnapshotWriter
@@ -19,7 +20,7 @@ from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.framing import Frame, frame_pieces, scan, unpack_records
 from synthians_memory.storage.segment import HEADER_BLOCK, SegmentHeader, segment_salt
 
-__all__ = ["forget_in_archive", "forget_in_snapshots"]
+__all__ = ["forget_in_archive", "forget_in_files", "forget_in_snapshots"]
 
 
 def forget_in_snapshots(folder: SnapshotFolder, key: Key) -> int:
@@ -41,18 +42,56 @@ def forget_in_snapshots(folder: SnapshotFolder, key: Key) -> int:
     holding = [manifest for manifest in listing.manifests if folder.find(manifest, entity_path(*key)) is not None]
     for manifest in holding:
         _forget_in(folder, manifest, key)
+    _drop_unused(folder)
+    return len(holding)
+
+
+def forget_in_files(folder: SnapshotFolder, without: Callable[[str, bytes], bytes | None]) -> int:
+    """Replace other files than those of entities in all snapshots, which stay whole; idempotent, also when it is interrupted.
+
+    Args:
+        folder: held exclusively by the caller.
+        without: gives, of the path of a database in the store and its bytes, what is to take its place; None: it stays.
+
+    Returns:
+        How many snapshots were changed.
+
+    Raises:
+        As `forget_in_snapshots`.
+    """
+    changed = 0
+    for manifest in folder.listing().manifests:
+        writer = SnapshotWriter(folder)
+        files = tuple(_replaced(folder, writer, file, without) for file in manifest.files)
+        if files != manifest.files:
+            writer.harden()
+            writer.commit(replace(manifest, files=files))
+            changed += 1
+    _drop_unused(folder)
+    return changed
+
+
+def _replaced(
+    folder: SnapshotFolder, writer: SnapshotWriter, file: StoredFile, without: Callable[[str, bytes], bytes | None]
+) -> StoredFile:
+    if not file.path.startswith(f"{TIERS}/"):
+        return file
+    data = without(file.path, b"".join(folder.file_pieces(file)))
+    return file if data is None else writer.put_file(file.path, [data], 0)
+
+
+def _drop_unused(folder: SnapshotFolder) -> None:
     removed = Removed()
     sweep(folder, removed)
     if removed.problems:
         raise DamagedBackupError(removed.problems[0])
     _make_durable(folder.backend)
-    return len(holding)
 
 
 def _make_durable(backend: Backend) -> None:
     """A removal that was not synced comes back after a power cut; also one that an interrupted call has left."""
     if not backend.sync_filesystem():
-        for top in (SHARDS, STORED_ENTITIES):
+        for top in (SHARDS, STORED_ENTITIES, STORED_FILES):
             for name, stat in backend.scan(top):
                 if stat.kind == "folder":
                     backend.sync_folder(f"{top}/{name}")

@@ -2,7 +2,8 @@
 
 It knows no part: `engine.part` says what each one brings.
 
-Files are read in pieces; a database is copied in memory, as it is at one moment. SQLite opens by path, so its source is opened by path, read-only, after its entry was found to be a regular file.
+Files are read in pieces; a database is copied in memory, as it is at one moment. SQLite opens by path, so its source is opened by path,
+read-only, after its entry was found to be a regular file. It is known by its name: looking into the file would drop SQLite's locks.
 """
 
 from __future__ import annotations
@@ -14,19 +15,14 @@ from typing import Final
 from urllib.parse import quote
 
 from synthians_memory.errors import DamagedFileError, NotRegularFileError
+from synthians_memory.layout import database_side_files, is_database
 from synthians_memory.storage.backend import Backend, EntryStat
 from synthians_memory.storage.local import LocalBackend
 
-__all__ = ["is_database", "part_file_pieces"]
+__all__ = ["part_file_pieces"]
 
-_MAGIC: Final = b"SQLite format 3\0"
 _PIECE: Final = 1 << 20
 _SECONDS: Final = 30.0
-
-
-def is_database(backend: Backend, path: str) -> bool:
-    """Whether the file at `path` is an SQLite database, which no plain copy does justice while it is in use."""
-    return backend.read(path, 0, len(_MAGIC)) == _MAGIC
 
 
 def part_file_pieces(backend: Backend, path: str, stat: EntryStat) -> Iterator[bytes]:
@@ -39,8 +35,8 @@ def part_file_pieces(backend: Backend, path: str, stat: EntryStat) -> Iterator[b
     """
     if stat.kind != "file":
         raise NotRegularFileError(f"{path} is no regular file", path=path)
-    if isinstance(backend, LocalBackend) and is_database(backend, path):
-        yield from _database_pieces(os.path.join(backend.location, path), path)
+    if isinstance(backend, LocalBackend) and is_database(path):
+        yield from _database_pieces(backend, path)
         return
     offset = 0
     while offset < stat.size and (piece := backend.read(path, offset, min(_PIECE, stat.size - offset))):
@@ -48,15 +44,10 @@ def part_file_pieces(backend: Backend, path: str, stat: EntryStat) -> Iterator[b
         yield piece
 
 
-def _database_pieces(location: str, path: str) -> Iterator[bytes]:
+def _database_pieces(backend: LocalBackend, path: str) -> Iterator[bytes]:
     copy = sqlite3.connect(":memory:")
     try:
-        source = sqlite3.connect(f"file:{quote(location)}?mode=ro", uri=True, timeout=_SECONDS)
-        try:
-            # All in one step: between two, a writer would make it begin anew.
-            source.backup(copy)
-        finally:
-            source.close()
+        _copy(backend, path, copy)
         data = copy.serialize()
     except sqlite3.Error as error:
         raise DamagedFileError(f"{path} is no database that can be read: {error}", path=path) from error
@@ -64,3 +55,25 @@ def _database_pieces(location: str, path: str) -> Iterator[bytes]:
         copy.close()
     for start in range(0, len(data), _PIECE):
         yield data[start : start + _PIECE]
+
+
+def _copy(backend: LocalBackend, path: str, copy: sqlite3.Connection) -> None:
+    """Fill `copy`. Without a write-ahead log nobody is writing, and SQLite need not make files beside the database."""
+    location = os.path.join(backend.location, path)
+    alone = not _waiting(backend, path)
+    before = backend.stat(path)
+    source = sqlite3.connect(
+        f"file:{quote(location)}?mode=ro{'&immutable=1' if alone else ''}", uri=True, timeout=_SECONDS
+    )
+    try:
+        # All in one step: between two, a writer would make it begin anew.
+        source.backup(copy)
+    finally:
+        source.close()
+    if alone and (_waiting(backend, path) or backend.stat(path) != before):
+        _copy(backend, path, copy)
+
+
+def _waiting(backend: LocalBackend, path: str) -> bool:
+    log = backend.stat(database_side_files(path)[0])
+    return log is not None and log.size > 0

@@ -20,7 +20,7 @@ from synthians_memory.errors import InvalidIdError, InvalidTypeError, InvalidVal
 from synthians_memory.hashing import embedding_hash
 from synthians_memory.layout import PURGE_PLAN
 from synthians_memory.models import as_vector
-from synthians_memory.reports import PurgedPlace
+from synthians_memory.reports import LeftPlace, PurgedPlace
 from synthians_memory.storage.backend import Backend
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.testing.store_scenarios import logged_views
@@ -345,6 +345,10 @@ class Shelf:
     """A part of the directory that answers for itself."""
 
     folder = "backups/snapshots"
+    of_backups = True
+
+    def left(self, backend: Backend, traces: Traces) -> list[LeftPlace]:
+        return []
 
     def erase(self, backend: Backend, traces: Traces) -> list[PurgedPlace]:
         found = [f"{self.folder}/{name}" for name, _ in backend.scan(self.folder)]

@@ -41,6 +41,7 @@ from synthians_memory.entrypoints.cli import (
     state,
     stats,
     sweep_expired,
+    tiers,
     verify_disk,
     watch,
 )
@@ -95,6 +96,7 @@ _COMMANDS: Final[_Commands] = (
 _GROUPS: Final[tuple[tuple[str, str, _Commands], ...]] = (
     ("state", state.HELP, state.COMMANDS),
     ("ledger", ledger.HELP, ledger.COMMANDS),
+    ("tiers", tiers.HELP, tiers.COMMANDS),
 )
 # What runs another program: options behind that program's name are its own.
 _RUNNING: Final = ("ledger run",)

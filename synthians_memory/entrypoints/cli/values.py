@@ -13,7 +13,7 @@ import typer
 from synthians_memory.errors import InvalidValueError
 from synthians_memory.json_values import parse_strict
 
-__all__ = ["WhereOption", "conditions", "pairs"]
+__all__ = ["WhereOption", "conditions", "json_or_text", "pairs"]
 
 WhereOption = Annotated[
     list[str] | None,
@@ -44,7 +44,7 @@ def pairs(written: Sequence[str], option: str) -> dict[str, Any]:
             raise InvalidValueError(f"{option} {text!r} is no KEY=VALUE", hint=f"Write it as in {option} status=Final.")
         if key in found:
             raise InvalidValueError(f"{option} names {key!r} twice", hint="Give each key once.")
-        found[key] = _json_or_text(value)
+        found[key] = json_or_text(value)
     return found
 
 
@@ -61,7 +61,8 @@ def _filter(text: str) -> dict[str, Any]:
     return value
 
 
-def _json_or_text(value: str) -> Any:
+def json_or_text(value: str) -> Any:
+    """What a user writes as a value: JSON, or else the text itself."""
     try:
         return parse_strict(value.encode("utf-8", "surrogatepass"), "value")
     except InvalidValueError:

@@ -1,0 +1,102 @@
+"""The tiers as a part of a store: what a check finds in their databases, and which files a snapshot holds.
+
+It mends nothing, and says nothing of memories (`memory_check` does).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+from synthians_memory.config import CheckLevel
+from synthians_memory.errors import (
+    DamagedError,
+    NotRegularFileError,
+    SynthiansMemoryError,
+    UnsupportedFormatError,
+)
+from synthians_memory.layout import LONGTERM_DB, TIERS, WORKING_DB
+from synthians_memory.reports import Finding
+from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.local import LocalBackend
+from synthians_memory.tiers.connections import read_database
+from synthians_memory.tiers.tables import SCHEMAS, Schema, Table
+
+__all__ = ["TiersPart"]
+
+_MOST_NAMED: Final = 100
+_PRAGMAS: Final[dict[CheckLevel, str]] = {"quick": "quick_check", "full": "integrity_check"}
+
+
+class TiersPart:
+    """The databases in the folder tiers/ of a store, as `engine.part.Part`. Thread-safe; works beside a writer."""
+
+    @property
+    def name(self) -> str:
+        return TIERS
+
+    def check(self, backend: Backend, level: CheckLevel) -> list[Finding]:
+        folder = backend.stat(TIERS)
+        if folder is None or not isinstance(backend, LocalBackend):
+            return []
+        if folder.kind != "folder":
+            return [Finding("tier_damaged", f"{TIERS} is no folder", TIERS)]
+        if backend.stat(WORKING_DB) is None and backend.stat(LONGTERM_DB) is not None:
+            # Working memory is made first.
+            found = [Finding("tier_damaged", f"{WORKING_DB} is gone, and {LONGTERM_DB} is there", WORKING_DB)]
+        else:
+            found = []
+        return found + [finding for schema in SCHEMAS for finding in _check(backend, schema, level)]
+
+    def source_files(self, backend: Backend) -> list[str]:
+        """Working memory comes first: a row that is migrated meanwhile is then in both copies, and not in none."""
+        stats = {path: backend.stat(path) for path in (WORKING_DB, LONGTERM_DB)}
+        return [path for path, stat in stats.items() if stat is not None]
+
+    def mark(self, backend: Backend) -> str:
+        return ""
+
+    def restored(self, backend: Backend, replaced: str) -> None:
+        """Nothing: what was replaced is in quarantine, as a whole."""
+
+
+def _check(backend: Backend, schema: Schema, level: CheckLevel) -> list[Finding]:
+    try:
+        return read_database(backend, schema, partial(_findings, schema, level)) or []
+    except (DamagedError, NotRegularFileError, UnsupportedFormatError) as error:
+        return [Finding("tier_damaged", error.message, schema.path)]
+
+
+def _findings(schema: Schema, level: CheckLevel, connection: sqlite3.Connection) -> list[Finding]:
+    found = [Finding("tier_damaged", f"{schema.path}: {said}", schema.path) for said in _said(connection, level)]
+    if level == "full":
+        found += [
+            Finding("tier_row_damaged", message, schema.path)
+            for table in schema.tables
+            for message in _damaged_rows(connection, schema, table)
+        ]
+    return found
+
+
+def _said(connection: sqlite3.Connection, level: CheckLevel) -> Iterator[str]:
+    """What SQLite says of its pages, and of rows that belong to none."""
+    for (line,) in connection.execute(f"PRAGMA {_PRAGMAS[level]} ({_MOST_NAMED})"):
+        if line != "ok":
+            yield str(line)
+    if level == "full":
+        for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check").fetchmany(_MOST_NAMED):
+            yield f"row {row} of {table} belongs to no row of {parent}"
+
+
+def _damaged_rows(connection: sqlite3.Connection, schema: Schema, table: Table[Any]) -> Iterator[str]:
+    sql = table.select("ORDER BY row")
+    try:
+        for row in connection.execute(sql):
+            try:
+                table.decode(row, schema.path)
+            except SynthiansMemoryError as error:
+                yield error.message
+    except sqlite3.Error as error:
+        yield f"{schema.path}: {table.name} cannot be read to its end: {error}"
