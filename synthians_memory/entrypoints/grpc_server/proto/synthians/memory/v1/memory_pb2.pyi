@@ -68,6 +68,24 @@ class Task(_message.Message):
     error: str
     def __init__(self, id: _Optional[str] = ..., goal_id: _Optional[str] = ..., description: _Optional[str] = ..., agent: _Optional[str] = ..., status: _Optional[str] = ..., input_json: _Optional[bytes] = ..., output_json: _Optional[bytes] = ..., started_at: _Optional[int] = ..., completed_at: _Optional[int] = ..., duration_ms: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
+class ActiveTask(_message.Message):
+    __slots__ = ("id", "description", "agent", "status", "data_json", "started_at", "updated_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    DATA_JSON_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    description: str
+    agent: str
+    status: str
+    data_json: bytes
+    started_at: int
+    updated_at: int
+    def __init__(self, id: _Optional[str] = ..., description: _Optional[str] = ..., agent: _Optional[str] = ..., status: _Optional[str] = ..., data_json: _Optional[bytes] = ..., started_at: _Optional[int] = ..., updated_at: _Optional[int] = ...) -> None: ...
+
 class ToolCall(_message.Message):
     __slots__ = ("id", "task_id", "tool_name", "agent", "input_json", "output_json", "success", "duration_ms", "reason", "timestamp")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -160,11 +178,11 @@ class Procedure(_message.Message):
     steps_json: bytes
     success_count: int
     fail_count: int
-    avg_duration_ms: int
+    avg_duration_ms: float
     tags_json: bytes
     created_at: int
     last_used: int
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., steps_json: _Optional[bytes] = ..., success_count: _Optional[int] = ..., fail_count: _Optional[int] = ..., avg_duration_ms: _Optional[int] = ..., tags_json: _Optional[bytes] = ..., created_at: _Optional[int] = ..., last_used: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., steps_json: _Optional[bytes] = ..., success_count: _Optional[int] = ..., fail_count: _Optional[int] = ..., avg_duration_ms: _Optional[float] = ..., tags_json: _Optional[bytes] = ..., created_at: _Optional[int] = ..., last_used: _Optional[int] = ...) -> None: ...
 
 class Incident(_message.Message):
     __slots__ = ("id", "description", "symptoms_json", "root_cause", "resolution", "resolved_by", "prevention", "timestamp")
@@ -297,10 +315,10 @@ class GetSystemSnapshotResponse(_message.Message):
     TAKEN_AT_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[Event]
     metrics: _containers.ScalarMap[str, float]
-    active_tasks: _containers.RepeatedCompositeFieldContainer[Task]
+    active_tasks: _containers.RepeatedCompositeFieldContainer[ActiveTask]
     counts: _containers.ScalarMap[str, int]
     taken_at: int
-    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., active_tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ..., taken_at: _Optional[int] = ...) -> None: ...
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., active_tasks: _Optional[_Iterable[_Union[ActiveTask, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ..., taken_at: _Optional[int] = ...) -> None: ...
 
 class StoreGoalRequest(_message.Message):
     __slots__ = ("goal",)
