@@ -15,7 +15,7 @@ from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import s
 from synthians_memory.errors import InvalidValueError
 from synthians_memory.json_values import JsonObject, JsonValue, parse_strict
 from synthians_memory.layout import Kind
-from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector, as_vector
+from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector
 from synthians_memory.reports import Finding, RecallHit, RecallMode, RecallParts, RepairReport, SearchHit
 from synthians_memory.times import from_micros, to_micros
 
@@ -144,7 +144,7 @@ def _fields(message: Any, kind: Kind) -> dict[str, Any]:
     for name in _VECTORS[kind]:
         values = getattr(message, name)
         if values:
-            found[name] = as_vector(list(values), name)
+            found[name] = list(values)
     found["content_hash"] = message.content_hash or None
     return found
 
