@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from benchmarks import serve, snapshots
+from benchmarks import serve, service, snapshots
 from benchmarks.child import ContenderError
 from benchmarks.figures import Figures, ratio
 from benchmarks.goals import judge
@@ -109,4 +109,12 @@ def test_the_benchmark_of_snapshots_runs(tmp_path: Path, capsys: pytest.CaptureF
     assert all(3 < one["files"] < 15 for one in found["second"])
     assert [one["files"] for one in found["unchanged"]] == [1, 1, 1]
     assert found["restore_seconds"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_benchmark_of_the_service_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    service.main(["--size", "40", "--blocks", "1", "--block", "5", "--clients", "2", "--folder", str(tmp_path)])
+    found = json.loads(capsys.readouterr().out)
+    for work in ("save, 1", "save, 2", "search, 1", "search, 2", "load, 1", "load, 2", "batch, 1"):
+        assert all(found[f"{work} at once"][name]["per_second"] > 0 for name in ("served", "embedded"))
     assert list(tmp_path.iterdir()) == []

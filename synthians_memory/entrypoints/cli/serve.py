@@ -6,6 +6,7 @@ It is not the service, which is `entrypoints.grpc_server`.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from typing import Annotated, Any, Final
@@ -19,7 +20,7 @@ from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption,
 from synthians_memory.entrypoints.cli.output import Output, tell
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.stores import Place
-from synthians_memory.entrypoints.grpc_server.call_log import CallLog
+from synthians_memory.entrypoints.grpc_server.call_log import CallLog, logging_into
 from synthians_memory.entrypoints.grpc_server.settings import (
     DEFAULT_PORT,
     Bounds,
@@ -119,10 +120,12 @@ def _require_descriptors(bounds: Bounds) -> None:
 
 
 async def _serve(place: Place, settings: ServiceSettings, name: str | None, output: Output, *, all_calls: bool) -> int:
+    # What gRPC's core has to say is no JSON; a person who looks for a fault of its own can ask for it.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     server_module: Any = import_extra("synthians_memory.entrypoints.grpc_server.server", _INSTALL)
     log = CallLog(sys.stderr)
     try:
-        with ending_by_signal() as ending:
+        with logging_into(log), ending_by_signal() as ending:
             embedder = await known_embedder(place, name)
             async with (
                 place.writing(embedder=embedder) as store,

@@ -6,13 +6,17 @@ It is not an audit: where its reader is too slow, lines are left out, and how ma
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from synthians_memory.times import Clock, SystemClock, format_time, from_micros
 
-__all__ = ["CallLog", "LineStream"]
+__all__ = ["CallLog", "LineStream", "logging_into", "places_of"]
 
 _MOST_WAITING: Final = 10_000
 
@@ -75,3 +79,34 @@ class CallLog:
             except (OSError, ValueError):
                 # The reader is gone, and there is nobody left to tell.
                 return
+
+
+def places_of(error: BaseException) -> list[str]:
+    """Where `error` came from, without its message, which may quote what a call holds."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+
+
+class _Records(logging.Handler):
+    """Records of the standard library's logging, without their messages, which may quote what a call holds."""
+
+    def __init__(self, log: CallLog) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        facts: dict[str, object] = {"logger": record.name, "level": record.levelname}
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            facts |= {"error": type(error).__name__, "at": places_of(error)}
+        self._log.write("library", **facts)
+
+
+@contextmanager
+def logging_into(log: CallLog) -> Iterator[None]:
+    """Meanwhile what libraries log, as gRPC does of a message that is none, becomes lines of `log`."""
+    root, records = logging.getLogger(), _Records(log)
+    root.addHandler(records)
+    try:
+        yield
+    finally:
+        root.removeHandler(records)

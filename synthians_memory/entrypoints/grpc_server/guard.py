@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final, NoReturn, cast
 
 import grpc
 import grpc.aio
 
-from synthians_memory.entrypoints.grpc_server.call_log import CallLog
+from synthians_memory.entrypoints.grpc_server.call_log import CallLog, places_of
 from synthians_memory.entrypoints.grpc_server.measures import Measures
 from synthians_memory.entrypoints.grpc_server.settings import ServiceSettings
 from synthians_memory.entrypoints.grpc_server.statuses import ERROR_KEY, detail_of, status_of
@@ -186,7 +186,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             raise
         except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a status and the log its place
             status, error = "INTERNAL", type(failure).__name__
-            self._log.write("failed", method=method, error=error, at=_places(failure))
+            self._log.write("failed", method=method, error=error, at=places_of(failure))
             await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says where")
         finally:
             self.active -= 1
@@ -213,8 +213,12 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             )
 
 
-async def _send(answers: AsyncIterator[Any], context: Context, timer: _Timer) -> None:
-    async with aclosing(cast(Any, answers)) as ending:
+async def _send(answers: Any, context: Context, timer: _Timer) -> None:
+    """Write what a handler gives; one that is no generator writes for itself, and has one step in all."""
+    if inspect.isawaitable(answers):
+        await answers
+        return
+    async with aclosing(answers) as ending:
         async for answer in ending:
             await context.write(answer)
             timer.step()
@@ -232,11 +236,6 @@ def _digest(text: object) -> bytes:
 
 def _name_of(code: Any) -> str:
     return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"
-
-
-def _places(error: BaseException) -> Sequence[str]:
-    """Where `error` came from, without its message, which may quote what a call holds."""
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 async def _abort(context: Context, error: SynthiansMemoryError) -> NoReturn:

@@ -15,9 +15,9 @@ from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import s
 from synthians_memory.errors import InvalidValueError
 from synthians_memory.json_values import JsonObject, JsonValue, parse_strict
 from synthians_memory.layout import Kind
-from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector, as_vector
+from synthians_memory.models import Entity, MemoryAssembly, MemoryEntry, Vector
 from synthians_memory.reports import Finding, RecallHit, RecallMode, RecallParts, RepairReport, SearchHit
-from synthians_memory.times import as_utc, format_time, from_micros, to_micros
+from synthians_memory.times import from_micros, to_micros
 
 __all__ = [
     "assembly_from",
@@ -144,7 +144,7 @@ def _fields(message: Any, kind: Kind) -> dict[str, Any]:
     for name in _VECTORS[kind]:
         values = getattr(message, name)
         if values:
-            found[name] = as_vector(list(values), name)
+            found[name] = list(values)
     found["content_hash"] = message.content_hash or None
     return found
 
@@ -161,16 +161,12 @@ def json_from(data: bytes, what: str) -> JsonValue:
 
 def filter_bytes(where: JsonObject | None) -> bytes:
     """A filter that was checked before, as bytes; none is no bytes."""
-    return b"" if where is None else orjson.dumps(where, default=_time_text)
+    return b"" if where is None else orjson.dumps(where)
 
 
 def filter_from(data: bytes) -> JsonObject | None:
     """The filter in `data`; the store judges it. Raises InvalidValueError for what is no JSON."""
     return cast("JsonObject | None", parse_strict(data, "where")) if data else None
-
-
-def _time_text(value: object) -> str:
-    return format_time(as_utc(value, "where"))
 
 
 def kind_message(kind: Kind) -> wire.Kind:

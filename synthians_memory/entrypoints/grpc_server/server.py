@@ -105,12 +105,23 @@ class Server:
     def _listen(self, address: str, port: int) -> int:
         _require_free(address, port)
         where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        if self._settings.certificate is not None:
+            return self._listen_securely(where)
         try:
-            if self._settings.certificate is None:
-                return int(self._server.add_insecure_port(where))
-            return int(self._server.add_secure_port(where, _credentials(self._settings)))
+            return int(self._server.add_insecure_port(where))
         except RuntimeError as error:
             raise DiskError(f"cannot listen on {where}: {error}", hint=_FREE) from error
+
+    def _listen_securely(self, where: str) -> int:
+        pair = (self._settings.key or b"", self._settings.certificate or b"")
+        try:
+            return int(self._server.add_secure_port(where, grpc.ssl_server_credentials([pair])))
+        except (RuntimeError, ValueError) as error:
+            # The address was free a moment ago.
+            raise InvalidValueError(
+                "the certificate and its key cannot be used",
+                hint="Give both in PEM, the key without a passphrase, and see that they are a pair.",
+            ) from error
 
     async def stop(self) -> None:
         """Take no more calls, let those under way end within the grace, cancel what is left; idempotent."""
@@ -143,15 +154,6 @@ def _require_free(address: str, port: int) -> None:
     except OSError as error:
         found = disk_error(error, "listen on", f"{address} port {port}")
         raise type(found)(found.message, hint=_FREE, errno=found.errno or 0) from error
-
-
-def _credentials(settings: ServiceSettings) -> Any:
-    try:
-        return grpc.ssl_server_credentials([(settings.key or b"", settings.certificate or b"")])
-    except (ValueError, RuntimeError) as error:
-        raise InvalidValueError(
-            f"the certificate and its key cannot be used: {error}", hint="Give both in PEM."
-        ) from error
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, Any]]:
