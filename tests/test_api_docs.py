@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import CoroutineType
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 import synthians_memory
-from synthians_memory import embedding, errors, ledger
+from synthians_memory import embedding, errors, ledger, tiers
 from synthians_memory.engine.transaction import Transaction
+from synthians_memory.models import random_id
 from synthians_memory.reports import FINDING_CODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,9 +73,8 @@ def entries(title: str) -> dict[str, Entry]:
     return {entry.name: entry for entry in found}
 
 
-def parameters(call: str) -> list[tuple[str, str, Any]]:
-    """Name, kind and default of each argument in "(a, *, b=1)"."""
-    scope: dict[str, Any] = {}
+def parameters(call: str, **scope: Any) -> list[tuple[str, str, Any]]:
+    """Name, kind and default of each argument in "(a, *, b=1)"; `scope`: what defaults are named after."""
     exec(f"def f{call}: ...", scope)  # noqa: S102
     return [(p.name, p.kind.name, p.default) for p in inspect.signature(scope["f"]).parameters.values()]
 
@@ -169,6 +169,48 @@ def test_every_name_of_the_ledger_is_documented() -> None:
     assert set(documented) == {*ledger.__all__} - {"Ledger"}
     for name, entry in documented.items():
         assert parameters(entry.call or "") == actual_parameters(getattr(ledger, name)), name
+
+
+TIERS = ("Tiers", "OperationalMemory", "WorkingMemory", "LongTermMemory", "Archive")
+
+
+def own_methods(cls: type) -> dict[str, Any]:
+    """Those of a tier; what `Rows` has serves its parts."""
+    return {name: value for name, value in public_functions(cls).items() if value.__qualname__.split(".")[0] != "Rows"}
+
+
+@pytest.mark.parametrize("name", TIERS)
+def test_methods_of_a_tier_are_called_as_documented(name: str) -> None:
+    found = own_methods(getattr(tiers, name))
+    documented = {method: entry for method, entry in entries(name).items() if entry.call and method != name}
+    assert set(documented) == set(found)
+    for method, function in found.items():
+        entry = documented[method]
+        assert (method, parameters(entry.call or "")) == (method, actual_parameters(function))
+        assert (method, entry.prefix, entry.returns) == (method, *actual_use(function))
+
+
+def test_a_tier_is_made_as_documented() -> None:
+    for name in ("Tiers", "OperationalMemory"):
+        call = entries(name)[name].call or ""
+        shown = parameters(call, estimate_tokens=tiers.estimate_tokens, random_id=random_id)
+        assert shown == actual_parameters(getattr(tiers, name))
+    properties = {name for name, value in members(tiers.Tiers).items() if isinstance(value, property)}
+    assert properties == {name for name, entry in entries("Tiers").items() if not entry.call}
+
+
+def test_every_other_name_of_the_tiers_is_documented_with_its_fields() -> None:
+    text = section("synthians_memory.tiers")
+    assert set(entries("synthians_memory.tiers")) == {*tiers.__all__} - {*TIERS}
+    shown = {
+        name: re.findall(r"`(\w+)`", listed)
+        for name, listed in re.findall(r"^- `(\w+)`.*Fields: (.+)\.$", text, re.MULTILINE)
+    }
+    assert shown == {
+        name: [field.name for field in fields(value)]
+        for name, value in vars(tiers).items()
+        if is_dataclass(value) and value.__name__ == name != "Record"
+    }
 
 
 def test_the_testing_names_are_there() -> None:

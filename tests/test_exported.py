@@ -11,14 +11,14 @@ from types import ModuleType
 import pytest
 
 import synthians_memory
-from synthians_memory import embedding, ledger, state
+from synthians_memory import embedding, ledger, state, tiers
 
 # Libraries that a program without a terminal, a server or an embedder should not have to load.
 NOT_NEEDED = {
     "apscheduler", "grpc", "jsonschema", "pydantic", "pytest", "requests", "rich", "safetensors", "sentence_transformers",
     "tokenizers", "torch", "typer", "watchfiles", "wordllama", "yaml",
 }  # fmt: skip
-PACKAGES = [synthians_memory, embedding, ledger, state]
+PACKAGES = [synthians_memory, embedding, ledger, state, tiers]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.__name__)
@@ -51,7 +51,7 @@ def test_every_exported_class_is_documented_and_named_as_exported(name: str) -> 
 
 
 def test_importing_the_package_loads_nothing_that_is_not_needed() -> None:
-    script = "import sys, synthians_memory, synthians_memory.embedding, synthians_memory.state; print(*{name.split('.')[0] for name in sys.modules})"
+    script = "import sys, synthians_memory, synthians_memory.embedding, synthians_memory.state, synthians_memory.tiers; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True)
     assert "synthians_memory" in loaded.stdout
     assert not NOT_NEEDED & set(loaded.stdout.split())

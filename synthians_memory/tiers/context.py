@@ -209,12 +209,10 @@ async def assemble_context(
     counter = checked_counter(count_tokens)
     if max_tokens == 0:
         return AssembledContext(chunks=(), total_tokens=0, max_tokens=0)
-    lines: list[str] = []
-    if "operational" in wanted:
-        lines = snapshot_lines(sources.operational.snapshot(_EVENTS))
+    snapshot = sources.operational.snapshot(_EVENTS) if "operational" in wanted else None
     candidates = await _candidates(sources, task, wanted)
-    # A long text takes a tokenizer a while.
-    return await asyncio.to_thread(lambda: _Assembly(max_tokens, counter).assembled(lines, candidates))
+    # Long texts take a tokenizer a while, and events with much data take one to be written out.
+    return await asyncio.to_thread(lambda: _Assembly(max_tokens, counter).assembled(snapshot, candidates))
 
 
 def _require_budget(max_tokens: int) -> None:
@@ -266,9 +264,9 @@ class _Assembly:
         self._ids: set[str] = set()
         self._texts: set[str] = set()
 
-    def assembled(self, lines: list[str], offers: list[list[_Candidate]]) -> AssembledContext:
-        if lines:
-            self._add_state(lines)
+    def assembled(self, snapshot: SystemSnapshot | None, offers: list[list[_Candidate]]) -> AssembledContext:
+        if snapshot is not None:
+            self._add_state(snapshot_lines(snapshot))
         for candidates in offers:
             self._add_rows(candidates)
         total = sum(chunk.tokens for chunk in self._chunks)

@@ -53,8 +53,8 @@ def kind_of(record: Record) -> str:
 
 
 def relevant(record: Record, relevance: float) -> Relevant:
-    """A record that was found."""
-    return Relevant(kind_of(record), record.key, summary_of(record), relevance)
+    """A record that was found; its relevance is cut at 1."""
+    return Relevant(kind_of(record), record.key, summary_of(record), min(relevance, 1.0))
 
 
 def summary_of(record: Record) -> str:
@@ -79,7 +79,7 @@ def _outcome(value: Any) -> str:
 
 
 def matches(connection: sqlite3.Connection, text: str, *tables: Table[Any]) -> dict[tuple[Table[Any], int], float]:
-    """Table and `row` of the rows that have words of `text`, and their relevance; in no order.
+    """Table and `row` of the rows that have words of `text`, and their relevance, not yet cut at 1; in no order.
 
     Args:
         connection: to working memory.
@@ -94,7 +94,7 @@ def matches(connection: sqlite3.Connection, text: str, *tables: Table[Any]) -> d
     sql = f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?{limits} ORDER BY rowid DESC LIMIT {_MOST_RANKED}"
     ranked = connection.execute(sql, (" OR ".join(weights),)).fetchall()
     return {
-        (WORKING.searched[number % _PLACES], number // _PLACES): round(min(max(score / bound, 0.0), 1.0), _DIGITS)
+        (WORKING.searched[number % _PLACES], number // _PLACES): round(max(score / bound, 0.0), _DIGITS)
         for number, score in ranked
     }
 

@@ -31,7 +31,7 @@ from synthians_memory.tiers.tables import (
     WORKING,
     Table,
 )
-from synthians_memory.tiers.values import FINAL_STATUSES, FRACTION
+from synthians_memory.tiers.values import FINAL_STATUSES, FRACTION, STATUS
 from synthians_memory.tiers.working_events import WorkingEvents
 from synthians_memory.times import Clock
 
@@ -92,7 +92,7 @@ class WorkingMemory(WorkingEvents):
         Raises:
             EntityNotFoundError: working memory has no such goal.
         """
-        key = validate_id(id)
+        key, status = validate_id(id), STATUS.checked(status, "status")
 
         def change(connection: sqlite3.Connection) -> Goal:
             goal = self.require(connection, GOALS, key)

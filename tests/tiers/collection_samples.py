@@ -16,6 +16,8 @@ import numpy.typing as npt
 from synthians_memory import MemoryPersistence
 from synthians_memory.embedding import CallableEmbedder
 from synthians_memory.testing.clock import ManualClock
+from synthians_memory.testing.faults import FaultyDisk
+from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.tiers.collections import Collections
 from synthians_memory.tiers.database import Database
 from synthians_memory.tiers.descriptions import row_memory
@@ -79,18 +81,34 @@ def upserted(table: Table[Any], record: Record, **extra: Any) -> Callable[[Conne
 
 @asynccontextmanager
 async def opened(place: Path, **settings: Any) -> AsyncIterator[OpenRows]:
+    async with MemoryPersistence(place, **settings) as store, _with_rows(store, place, settings) as rows:
+        yield rows
+
+
+@asynccontextmanager
+async def on_faulty_disk(disk: FaultyDisk, folder: Path) -> AsyncIterator[OpenRows]:
+    """The store on a disk that can be made to fail, its databases in an existing folder."""
+    settings = {"startup_check": "off", "clock": ManualClock()}
+    async with (
+        MemoryPersistence(backend=lambda: FaultyBackend(disk), **settings) as store,
+        _with_rows(store, folder, {}) as rows,
+    ):
+        yield rows
+
+
+@asynccontextmanager
+async def _with_rows(store: MemoryPersistence, place: Path, settings: dict[str, Any]) -> AsyncIterator[OpenRows]:
     numbers = count(1)
     clock = ManualClock()
-    async with MemoryPersistence(place, **settings) as store:
-        reading = bool(settings.get("read_only"))
-        working, longterm = (Database(place, schema, read_only=reading) for schema in (WORKING, LONGTERM))
+    reading = bool(settings.get("read_only"))
+    working, longterm = (Database(place, schema, read_only=reading) for schema in (WORKING, LONGTERM))
+    try:
         await working.open()
         await longterm.open()
-        try:
-            collections = Collections(store)
-            memory = LongTermMemory(longterm, collections, clock, lambda: f"id{next(numbers)}")
-            yield OpenRows(store, collections, working, longterm, memory, clock)
-            await collections.settle()
-        finally:
-            await longterm.close()
-            await working.close()
+        collections = Collections(store)
+        memory = LongTermMemory(longterm, collections, clock, lambda: f"id{next(numbers)}")
+        yield OpenRows(store, collections, working, longterm, memory, clock)
+        await collections.settle()
+    finally:
+        await longterm.close()
+        await working.close()

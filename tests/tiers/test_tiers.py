@@ -237,6 +237,20 @@ async def test_after_the_store_was_closed_it_refuses_and_can_be_closed(
         assert ids(await reopened.working.get_active_goals()) == ["g"]
 
 
+async def test_tiers_that_outlive_their_store_keep_others_out_until_they_are_closed(tmp_path: Path) -> None:
+    store = MemoryPersistence(tmp_path / "store")
+    await store.initialize()
+    tiers = Tiers(store)
+    await tiers.open()
+    await store.close()
+    async with MemoryPersistence(tmp_path / "store") as again:
+        with pytest.raises(StoreLockedError):
+            await Tiers(again).open()
+        await tiers.close()
+        async with Tiers(again):
+            pass
+
+
 async def test_parts_that_were_kept_refuse_after_the_closing(store: MemoryPersistence) -> None:
     async with Tiers(store) as tiers:
         ring, working, longterm = tiers.operational, tiers.working, tiers.longterm

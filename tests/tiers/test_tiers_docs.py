@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from synthians_memory.tiers import Goal
 from synthians_memory.tiers.context import TIERS
+from synthians_memory.tiers.tables import GOALS, SCHEMA_VERSION, SCHEMAS
 
-PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "tiers.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+PAGE = (DOCS / "tiers.md").read_text(encoding="utf-8")
+FORMAT = (DOCS / "format.md").read_text(encoding="utf-8").split("\n## tiers/\n", 1)[1]
 
 
 async def test_the_example_runs(
@@ -31,3 +36,22 @@ async def test_the_example_runs(
 def test_the_tiers_of_context_are_those_that_there_are() -> None:
     section = PAGE.split("\n## Context\n", 1)[1].split("\n## ", 1)[0]
     assert tuple(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == TIERS
+
+
+def test_the_tables_are_those_that_there_are() -> None:
+    shown = {
+        name: re.findall(r"`(\w+)`", columns)
+        for name, columns in re.findall(r"^\| `(\w+)` \| (.+) \|$", FORMAT, re.MULTILINE)
+    }
+    assert shown == {table.name: list(table.columns) for schema in SCHEMAS for table in schema.tables}
+    assert f"`PRAGMA user_version` is {SCHEMA_VERSION};" in FORMAT
+    for schema in SCHEMAS:
+        assert f"0x{schema.application_id:X} in `{schema.path.rpartition('/')[2]}`" in FORMAT
+
+
+def test_the_row_hash_is_as_shown() -> None:
+    (shown,) = re.findall(r"^```json row-hash\n(.+)\n```$", FORMAT, re.MULTILINE)
+    (digest,) = re.findall(r"^[0-9a-f]{64}$", FORMAT, re.MULTILINE)
+    assert hashlib.sha256(shown.encode()).hexdigest() == digest
+    stored = GOALS.encode(Goal(id="g", description="d", created_at=1))
+    assert stored[len(GOALS.columns)] == bytes.fromhex(digest)
