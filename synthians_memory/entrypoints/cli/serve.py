@@ -30,6 +30,7 @@ from synthians_memory.entrypoints.grpc_server.settings import (
 )
 from synthians_memory.errors import UsageError
 from synthians_memory.extras import import_extra
+from synthians_memory.tiers.tiers import HOUR, Tiers
 
 __all__ = ["EXAMPLES", "serve"]
 
@@ -75,6 +76,7 @@ def serve(
 ) -> int:
     """Let other programs use the store over gRPC, until SIGTERM or Ctrl-C.
 
+    It serves the memories and assemblies (StoreService) and the tiers (MemoryService), which migrate hourly meanwhile.
     Only programs on this machine reach it, unless --host says otherwise, which needs a token and TLS. What was accepted
     when it is ended is finished; then the store is checkpointed, and the exit code is 0. Standard error gets
     a line of JSON for each call that fails; no line holds anything of what is stored. See docs/service.md.
@@ -123,13 +125,17 @@ async def _serve(place: Place, settings: ServiceSettings, name: str | None, outp
     # What gRPC's core has to say is no JSON; a person who looks for a fault of its own can ask for it.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     server_module: Any = import_extra("synthians_memory.entrypoints.grpc_server.server", _INSTALL)
+    service_module: Any = import_extra("synthians_memory.entrypoints.grpc_server.memory_service", _INSTALL)
     log = CallLog(sys.stderr)
     try:
         with logging_into(log), ending_by_signal() as ending:
             embedder = await known_embedder(place, name)
             async with (
                 place.writing(embedder=embedder) as store,
-                server_module.Server(store, settings, log=log, all_calls=all_calls) as server,
+                Tiers(store, migrate_every=HOUR) as tiers,
+                server_module.Server(
+                    store, settings, log=log, register=[service_module.registration(tiers)], all_calls=all_calls
+                ) as server,
             ):
                 _tell_address(place, settings, server.port, output)
                 await ending.wait()

@@ -10,12 +10,13 @@ import ipaddress
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import grpc
 import grpc.aio
 
-from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import store_pb2_grpc
+from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import memory_pb2_grpc, store_pb2_grpc
 from synthians_memory.entrypoints.grpc_server.statuses import error_in
 from synthians_memory.errors import (
     BatchTooLargeError,
@@ -102,7 +103,7 @@ class Connection:
             self._channel = grpc.aio.secure_channel(self.target, self._credentials(), options=_OPTIONS)
         else:
             self._channel = grpc.aio.insecure_channel(self.target, options=_OPTIONS)
-        self._stub = cast(Any, store_pb2_grpc).StoreServiceStub(self._channel)
+        self._stub = _calls(self._channel)
 
     async def close(self) -> None:
         """End the channel; calls under way are cancelled. Idempotent."""
@@ -241,6 +242,12 @@ class Connection:
                 return BatchTooLargeError(f"a message is too large for the service: {details}", hint=hint)
             return ServiceBusyError(f"the service {self.target} refused the call: {details}")
         return ServiceError(f"the service {self.target} answered {code.name}: {details}")
+
+
+def _calls(channel: Any) -> SimpleNamespace:
+    """The calls of both services by their names, which differ."""
+    stubs = cast(Any, store_pb2_grpc).StoreServiceStub(channel), cast(Any, memory_pb2_grpc).MemoryServiceStub(channel)
+    return SimpleNamespace(**vars(stubs[0]), **vars(stubs[1]))
 
 
 def _is_on_this_machine(target: str) -> bool:

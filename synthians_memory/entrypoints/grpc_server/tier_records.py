@@ -8,24 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import memory_pb2 as wire
 from synthians_memory.entrypoints.grpc_server.records import json_bytes
 from synthians_memory.errors import InvalidValueError
 from synthians_memory.json_values import JsonObject, JsonValue, parse_strict
 from synthians_memory.tiers.collections import SearchResult
-from synthians_memory.tiers.context import AssembledContext
-from synthians_memory.tiers.operational import SystemSnapshot
-from synthians_memory.tiers.records import Record
+from synthians_memory.tiers.context import AssembledContext, ContextChunk
+from synthians_memory.tiers.operational import ActiveTask, SystemSnapshot
+from synthians_memory.tiers.records import Event, Record
 
 __all__ = [
+    "context_from",
     "context_message",
     "fill",
     "optional_json",
     "record_from",
     "result_messages",
+    "results_from",
     "sent_record",
+    "snapshot_from",
     "snapshot_message",
 ]
 
@@ -61,6 +64,11 @@ def record_from(message: Any, kind: type[R]) -> R:
     Raises:
         InvalidValueError, InvalidTypeError, InvalidIdError: by the field that is wrong.
     """
+    return kind.from_dict(_given(message))
+
+
+def _given(message: Any) -> dict[str, JsonValue]:
+    """Column -> value of what is present in `message`."""
     given: dict[str, JsonValue] = {}
     for field in message.DESCRIPTOR.fields:
         value = getattr(message, field.name)
@@ -71,7 +79,7 @@ def record_from(message: Any, kind: type[R]) -> R:
             given[field.name.removesuffix(_JSON)] = parse_strict(value, field.name)
         else:
             given[field.name] = value
-    return kind.from_dict(given)
+    return given
 
 
 def optional_json(message: Any, field: str) -> JsonValue:
@@ -90,9 +98,26 @@ def snapshot_message(snapshot: SystemSnapshot) -> wire.GetSystemSnapshotResponse
     )
 
 
+def snapshot_from(message: wire.GetSystemSnapshotResponse) -> SystemSnapshot:
+    """How things stand, in an answer."""
+    tasks = (_given(task) for task in message.active_tasks)
+    return SystemSnapshot(
+        events=tuple(record_from(event, Event) for event in message.events),
+        metrics=dict(sorted(message.metrics.items())),
+        active_tasks=tuple(ActiveTask(**{"agent": None, **cast(Any, task)}) for task in tasks),
+        counts=dict(message.counts),
+        taken_at=message.taken_at,
+    )
+
+
 def result_messages(results: Iterable[SearchResult]) -> list[wire.SearchResult]:
     """What a search found, in its order."""
     return [fill(wire.SearchResult(), _columns(result)) for result in results]
+
+
+def results_from(messages: Iterable[wire.SearchResult]) -> list[SearchResult]:
+    """What a search found, in its order."""
+    return [SearchResult(**cast(Any, _given(message))) for message in messages]
 
 
 def _columns(result: SearchResult) -> JsonObject:
@@ -111,4 +136,13 @@ def context_message(context: AssembledContext) -> wire.AssembleContextResponse:
         chunks=[fill(wire.ContextChunk(), asdict(chunk)) for chunk in context.chunks],
         total_tokens=context.total_tokens,
         max_tokens=context.max_tokens,
+    )
+
+
+def context_from(message: wire.AssembleContextResponse) -> AssembledContext:
+    """Assembled context, in an answer."""
+    return AssembledContext(
+        chunks=tuple(ContextChunk(**cast(Any, _given(chunk))) for chunk in message.chunks),
+        total_tokens=message.total_tokens,
+        max_tokens=message.max_tokens,
     )
