@@ -15,20 +15,23 @@ import pytest
 
 from synthians_memory import ABSENT, MemoryAssembly, MemoryEntry, MemoryPersistence
 from synthians_memory.engine.transaction import Transaction
-from synthians_memory.entrypoints.grpc_client import RemoteMemoryPersistence
+from synthians_memory.entrypoints.grpc_client import RemoteMemoryPersistence, remote_search
 from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import store_pb2 as wire
 from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import store_pb2_grpc
 from synthians_memory.entrypoints.grpc_server.server import Server
 from synthians_memory.entrypoints.grpc_server.settings import ServiceSettings
 from synthians_memory.errors import (
+    BatchTooLargeError,
     DamagedFileError,
     DiskFullError,
     InvalidTypeError,
     InvalidValueError,
+    NotAdmittedError,
     NotStoredError,
     ServiceUnavailableError,
     StoreClosedError,
     SynthiansMemoryError,
+    UsageError,
     WrongLoopError,
 )
 from synthians_memory.reports import ImportReport
@@ -70,12 +73,13 @@ def test_methods_are_called_as_the_facades(name: str) -> None:
     assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(mine)
 
 
-async def test_one_filter_for_many_queries(tmp_path: Path) -> None:
+async def test_one_filter_for_many_queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_search, "_PIECE_BYTES", 10_000)
     async with both(tmp_path, embedder=LetterEmbedder()) as (store, remote):
         rows = LetterEmbedder().embed([chr(97 + n) * 3 + "z" for n in range(20)])
         entries = [MemoryEntry(memory_id=f"m{n:02}", content="x", embedding=row) for n, row in enumerate(rows)]
         await store.save_memories_batch(entries)
-        queries: list[Any] = [*rows, "abc", *(rows[n % 20] for n in range(15_000))]
+        queries: list[Any] = [*rows, "abc", *(rows[n % 20] for n in range(300))]
         assert await remote.search_batch(queries, 3) == await store.search_batch(queries, 3)
         assert await remote.search_batch([], 3) == []
         for bad in ("text", b"bytes"):
@@ -399,3 +403,46 @@ async def test_another_loop_is_refused(tmp_path: Path) -> None:
 async def test_nobody_there() -> None:
     with pytest.raises(ServiceUnavailableError, match=r"127\.0\.0\.1:1 cannot be reached"):
         await RemoteMemoryPersistence("127.0.0.1:1", retry_seconds=0.2).initialize()
+
+
+async def test_a_stream_is_told_why_it_is_refused(tmp_path: Path) -> None:
+    async def lines(first: bytes) -> AsyncIterator[list[bytes]]:
+        for n in range(10):
+            yield [first, *(b'{"id": "m%d-%d", "content": "x"}' % (n, i) for i in range(20))]
+
+    large = [MemoryEntry(content="x" * 300_000) for _ in range(10)]
+    async with both(tmp_path, max_batch_bytes=2_000_000) as (store, remote):
+        for _ in range(40):
+            with pytest.raises(UsageError, match="no embedder"):
+                await remote.import_memories(lines(b""), embed=True, chunk=1)
+            with pytest.raises(InvalidValueError, match="line 1 cannot be stored"):
+                await remote.import_memories(lines(b"no json"), stop_on_error=True, chunk=1)
+        for _ in range(5):
+            with pytest.raises(BatchTooLargeError):
+                await remote.save_memories_batch(large)
+            with pytest.raises(BatchTooLargeError):
+                await save_all(remote, large)
+        assert await store.list_memories() == []
+
+
+async def save_all(remote: RemoteMemoryPersistence, entries: list[MemoryEntry]) -> None:
+    async with remote.transaction() as transaction:
+        for entry in entries:
+            transaction.save_memory(entry)
+
+
+async def test_a_stream_without_the_token_is_told_so(tmp_path: Path) -> None:
+    token = "sixteen-letters-or-more"  # noqa: S105 - admits nobody anywhere
+    settings = ServiceSettings(port=0, token=token)
+    async with (
+        MemoryPersistence(tmp_path / "store") as store,
+        Server(store, settings) as server,
+        RemoteMemoryPersistence(f"127.0.0.1:{server.port}", token=token) as remote,
+    ):
+        remote.connection._metadata = ()
+        entries = [MemoryEntry(content="x" * 100_000) for _ in range(20)]
+        for _ in range(20):
+            for call in (remote.save_memories_batch, lambda given: save_all(remote, given)):
+                with pytest.raises(NotAdmittedError):
+                    await call(entries)
+        assert await store.list_memories() == []
