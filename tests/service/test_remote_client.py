@@ -9,19 +9,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from synthians_memory import ABSENT, MemoryAssembly, MemoryEntry, MemoryPersistence
 from synthians_memory.engine.transaction import Transaction
-from synthians_memory.entrypoints.grpc_client import RemoteMemoryPersistence
+from synthians_memory.entrypoints.grpc_client import RemoteMemoryPersistence, remote_search
 from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import store_pb2 as wire
+from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import store_pb2_grpc
 from synthians_memory.entrypoints.grpc_server.server import Server
 from synthians_memory.entrypoints.grpc_server.settings import ServiceSettings
 from synthians_memory.errors import (
+    BatchTooLargeError,
     DamagedFileError,
     DiskFullError,
     InvalidTypeError,
     InvalidValueError,
+    NotAdmittedError,
     NotStoredError,
     ServiceUnavailableError,
     StoreClosedError,
@@ -68,12 +73,13 @@ def test_methods_are_called_as_the_facades(name: str) -> None:
     assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(mine)
 
 
-async def test_one_filter_for_many_queries(tmp_path: Path) -> None:
+async def test_one_filter_for_many_queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_search, "_PIECE_BYTES", 10_000)
     async with both(tmp_path, embedder=LetterEmbedder()) as (store, remote):
         rows = LetterEmbedder().embed([chr(97 + n) * 3 + "z" for n in range(20)])
         entries = [MemoryEntry(memory_id=f"m{n:02}", content="x", embedding=row) for n, row in enumerate(rows)]
         await store.save_memories_batch(entries)
-        queries: list[Any] = [*rows, "abc", *(rows[n % 20] for n in range(15_000))]
+        queries: list[Any] = [*rows, "abc", *(rows[n % 20] for n in range(300))]
         assert await remote.search_batch(queries, 3) == await store.search_batch(queries, 3)
         assert await remote.search_batch([], 3) == []
         for bad in ("text", b"bytes"):
@@ -225,11 +231,9 @@ async def test_changes_that_do_not_end_are_none(tmp_path: Path) -> None:
     async with both(tmp_path) as (store, remote):
         stub = remote.connection._stub
         for requests in ([], [wire.CommitRequest(changes=[wire.Change(save_memory=wire.Memory(content="x"))])]):
-            with pytest.raises(UsageError):
-                await remote.connection.ask("Commit", lambda requests=requests: iter(requests), repeat=False)
-        empty = [wire.CommitRequest(changes=[wire.Change()], complete=True)]
-        with pytest.raises(InvalidValueError):
-            await remote.connection.ask("Commit", lambda: iter(empty), repeat=False)
+            assert "not sent to their end" in await stub.Commit(iter(requests)).details()
+        nothing = wire.CommitRequest(changes=[wire.Change()], complete=True)
+        assert "a change changes nothing" in await stub.Commit(iter([nothing])).details()
         call = stub.SaveMemories()
         await call.write(wire.SaveMemoriesRequest(memories=[wire.Memory(memory_id="kept", content="x")]))
         assert (await call.read()).stored[0].id == "kept"
@@ -253,37 +257,43 @@ async def going_away(
         connection._retry_seconds = settings.get("seconds", 30.0)
         stub = connection._stub
 
+        class Lost:
+            """A call whose answer is lost on its way, as by a connection that breaks under it."""
+
+            def __init__(self, call: Any, *, losing: bool) -> None:
+                self.call = call
+                self._losing = losing
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.call, name)
+
+            def __await__(self) -> Any:
+                return self._answer().__await__()
+
+            async def _answer(self) -> Any:
+                answer = await self.call
+                if self._losing:
+                    await lose()
+                return answer
+
         class Losing:
             def __getattr__(self, name: str) -> Callable[..., Any]:
-                call = getattr(stub, name)
-
-                async def lost(request: Any, **given: Any) -> Any:
+                def call(request: Any, **given: Any) -> Lost:
                     made.append(name)
-                    answer = await call(request, **given)
-                    if made.count(name) <= times:
-                        # What a connection that breaks under the answer looks like.
-                        await RemoteMemoryPersistence("127.0.0.1:1", retry_seconds=0, timeout=5)._lose()  # type: ignore[attr-defined]
-                    return answer
+                    return Lost(getattr(stub, name)(request, **given), losing=made.count(name) <= times)
 
-                return lost
+                return call
 
         connection._stub = Losing()
         yield store, remote, made
 
 
-@pytest.fixture
-def _lost_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def lose(self: RemoteMemoryPersistence) -> None:
-        self.connection.open()
-        try:
-            await self.connection._stub.GetStats(wire.GetStatsRequest(), timeout=5)
-        finally:
-            await self.connection.close()
-
-    monkeypatch.setattr(RemoteMemoryPersistence, "_lose", lose, raising=False)
+async def lose() -> None:
+    """Raise what gRPC raises where nobody answers."""
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        await store_pb2_grpc.StoreServiceStub(channel).GetStats(wire.GetStatsRequest(), timeout=5)
 
 
-@pytest.mark.usefixtures("_lost_answers")
 async def test_what_is_safe_is_repeated(tmp_path: Path) -> None:
     async with going_away(tmp_path, 2) as (store, remote, made):
         entry = MemoryEntry(memory_id="m", content="x", embedding=[1.0])
@@ -296,7 +306,6 @@ async def test_what_is_safe_is_repeated(tmp_path: Path) -> None:
         assert {name: made.count(name) for name in made} == dict.fromkeys(made, 3)
 
 
-@pytest.mark.usefixtures("_lost_answers")
 async def test_what_is_not_safe_is_never_repeated(tmp_path: Path) -> None:
     entry = MemoryEntry(memory_id="m", content="x")
     calls: list[tuple[Callable[[RemoteMemoryPersistence], Any], str]] = [
@@ -325,7 +334,6 @@ async def transact(remote: RemoteMemoryPersistence) -> None:
         transaction.save_memory(MemoryEntry(memory_id="t", content="x"))
 
 
-@pytest.mark.usefixtures("_lost_answers")
 async def test_repeating_ends(tmp_path: Path) -> None:
     async with going_away(tmp_path, 1000, seconds=0.5) as (_, remote, made):
         with pytest.raises(ServiceUnavailableError):
@@ -395,3 +403,46 @@ async def test_another_loop_is_refused(tmp_path: Path) -> None:
 async def test_nobody_there() -> None:
     with pytest.raises(ServiceUnavailableError, match=r"127\.0\.0\.1:1 cannot be reached"):
         await RemoteMemoryPersistence("127.0.0.1:1", retry_seconds=0.2).initialize()
+
+
+async def test_a_stream_is_told_why_it_is_refused(tmp_path: Path) -> None:
+    async def lines(first: bytes) -> AsyncIterator[list[bytes]]:
+        for n in range(10):
+            yield [first, *(b'{"id": "m%d-%d", "content": "x"}' % (n, i) for i in range(20))]
+
+    large = [MemoryEntry(content="x" * 300_000) for _ in range(10)]
+    async with both(tmp_path, max_batch_bytes=2_000_000) as (store, remote):
+        for _ in range(40):
+            with pytest.raises(UsageError, match="no embedder"):
+                await remote.import_memories(lines(b""), embed=True, chunk=1)
+            with pytest.raises(InvalidValueError, match="line 1 cannot be stored"):
+                await remote.import_memories(lines(b"no json"), stop_on_error=True, chunk=1)
+        for _ in range(5):
+            with pytest.raises(BatchTooLargeError):
+                await remote.save_memories_batch(large)
+            with pytest.raises(BatchTooLargeError):
+                await save_all(remote, large)
+        assert await store.list_memories() == []
+
+
+async def save_all(remote: RemoteMemoryPersistence, entries: list[MemoryEntry]) -> None:
+    async with remote.transaction() as transaction:
+        for entry in entries:
+            transaction.save_memory(entry)
+
+
+async def test_a_stream_without_the_token_is_told_so(tmp_path: Path) -> None:
+    token = "sixteen-letters-or-more"  # noqa: S105 - admits nobody anywhere
+    settings = ServiceSettings(port=0, token=token)
+    async with (
+        MemoryPersistence(tmp_path / "store") as store,
+        Server(store, settings) as server,
+        RemoteMemoryPersistence(f"127.0.0.1:{server.port}", token=token) as remote,
+    ):
+        remote.connection._metadata = ()
+        entries = [MemoryEntry(content="x" * 100_000) for _ in range(20)]
+        for _ in range(20):
+            for call in (remote.save_memories_batch, lambda given: save_all(remote, given)):
+                with pytest.raises(NotAdmittedError):
+                    await call(entries)
+        assert await store.list_memories() == []

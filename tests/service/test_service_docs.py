@@ -43,8 +43,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     assert serving.stop() == 0
 
 
-def test_the_example_prints_what_it_says(port: int) -> None:
-    example, shown = blocks("python")[0], blocks("text")[0]
+@pytest.mark.parametrize("number", [0, 1], ids=["the store", "the tiers"])
+def test_an_example_prints_what_it_says(port: int, number: int) -> None:
+    example, shown = blocks("python")[number], blocks("text")[number]
     code = example.replace(str(DEFAULT_PORT), str(port))
     assert code != example
     result = subprocess.run(
@@ -54,7 +55,7 @@ def test_the_example_prints_what_it_says(port: int) -> None:
 
 
 async def test_the_example_in_a_program_runs(tmp_path: Path) -> None:
-    code = "\n    ".join(blocks("python")[1].replace("./storage", str(tmp_path / "s")).splitlines())
+    code = "\n    ".join(blocks("python")[2].replace("./storage", str(tmp_path / "s")).splitlines())
     names: dict[str, Any] = {"MemoryPersistence": MemoryPersistence}
     exec(f"async def main():\n    {code}", names)  # noqa: S102
     await names["main"]()
@@ -93,13 +94,17 @@ def test_the_requests_get_answers(port: int) -> None:
             service, _, method = words[-1].rpartition("/")
             short = words[-1].rpartition(".")[2]
             if words[-1] == "list":
-                assert "synthians.memory.v1.StoreService" in reflected.database.get_services()
+                services = set(reflected.database.get_services())
+                assert services > {f"synthians.memory.v1.{name}Service" for name in ("Store", "Memory")}
             else:
                 answers[short] = reflected.call(service, method, words[words.index("-d") + 1])
     assert answers["StoreService/LoadMemory"][0]["memory"]["content"] == "Bob drinks coffee."
     assert answers["StoreService/LoadMemory"][0] == answers["StoreService/SaveMemory"][0]
     assert answers["StoreService/Search"][0]["hits"][0]["id"] == "tea"
     assert answers["StoreService/Check"][-1] == {"done": True}
+    assert answers["MemoryService/AddKnowledge"][0]["knowledge"]["title"] == "tea"
+    (chunk,) = answers["MemoryService/AssembleContext"][0]["chunks"]
+    assert "80 degrees" in chunk["content"]
     assert answers["Health/Check"] == [{"status": "SERVING"}]
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import grpc
 import grpc.aio
 
 from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import memory_pb2_grpc, store_pb2_grpc
-from synthians_memory.entrypoints.grpc_server.statuses import error_in
+from synthians_memory.entrypoints.grpc_server.statuses import ADMITTED_KEY, error_in
 from synthians_memory.errors import (
     BatchTooLargeError,
     NotAdmittedError,
@@ -32,6 +32,8 @@ from synthians_memory.errors import (
 )
 
 __all__ = ["FOREVER", "Connection"]
+
+Value = TypeVar("Value")
 
 # Longer than any check of a store; the service ends a stream that stands still.
 FOREVER: Final = 7 * 24 * 3600.0
@@ -143,29 +145,85 @@ class Connection:
         seconds = self.timeout if timeout is None else timeout
 
         async def once() -> Any:
-            sent = request() if callable(request) else request
-            return await getattr(self._stub, name)(sent, timeout=seconds, metadata=self._metadata)
+            with self._call(name, request, seconds) as (call, _):
+                try:
+                    return await call
+                except grpc.aio.AioRpcError as error:
+                    raise self._error(error) from error
 
-        return await self._answered(once, repeat=repeat)
+        return await (self.repeated(once) if repeat else once())
 
-    async def stream(self, name: str, request: Any, *, repeat: bool = False) -> AsyncGenerator[Any, None]:
-        """The responses of one call, as they come; where `repeat`, it is made anew until the first has come.
+    async def stream(self, name: str, request: Any) -> AsyncGenerator[Any, None]:
+        """The responses of one call, as they come; it is never repeated, and ends where nobody goes on.
 
         `request`: a message, or a function that makes a fresh stream of messages.
         """
+        with self._call(name, request, FOREVER) as (call, _):
+            try:
+                while (response := await call.read()) is not cast(Any, grpc.aio).EOF:
+                    yield response
+            except grpc.aio.AioRpcError as error:
+                raise self._error(error) from error
+            finally:
+                call.cancel()
 
-        async def begun() -> tuple[Any, Any]:
-            sent = request() if callable(request) else request
-            call = getattr(self._stub, name)(sent, timeout=FOREVER, metadata=self._metadata)
-            return call, await call.read()
+    async def gathered(self, name: str, request: Any) -> list[Any]:
+        """All responses of one call; repeated from its beginning where the connection breaks."""
 
-        call, response = await self._answered(begun, repeat=repeat)
+        async def once() -> list[Any]:
+            async with aclosing(self.stream(name, request)) as responses:
+                return [response async for response in responses]
+
+        return await self.repeated(once)
+
+    async def exchanged(self, name: str, request: Callable[[], AsyncIterator[Any]]) -> Any:
+        """The one response to a stream of requests, by a call that streams both ways; repeated as `gathered`."""
+
+        async def once() -> Any:
+            with self._call(name, request, FOREVER) as (call, end):
+                try:
+                    response = await call.read()
+                except grpc.aio.AioRpcError as error:
+                    raise self._error(error) from error
+                end()
+                # The response acknowledges; how the call ends after it changes nothing.
+                with suppress(grpc.aio.AioRpcError):
+                    await call.read()
+            if response is cast(Any, grpc.aio).EOF:
+                raise ServiceError(f"the service {self.target} ended {name} without a response")
+            return response
+
+        return await self.repeated(once)
+
+    @contextmanager
+    def _call(self, name: str, request: Any, seconds: float) -> Iterator[tuple[Any, Callable[[], None]]]:
+        """One call, and what ends its requests; at the latest they end with the block."""
+        self.require()
+        method = getattr(self._stub, name)
+        if not callable(request):
+            yield method(request, timeout=seconds, metadata=self._metadata), lambda: None
+            return
+        requests = _Requests(request)
+        requests.call = method(requests.messages(), timeout=seconds, metadata=self._metadata)
         try:
-            while response is not cast(Any, grpc.aio).EOF:
-                yield response
-                response = await self._answered(call.read, repeat=False)
+            yield requests.call, requests.ended.set
         finally:
-            call.cancel()
+            requests.ended.set()
+
+    async def repeated(self, work: Callable[[], Awaitable[Value]]) -> Value:
+        """What `work` gives; done again, with growing pauses, while the service is away."""
+        pause = _FIRST_PAUSE
+        give_up: float | None = None
+        while True:
+            try:
+                return await work()
+            except ServiceUnavailableError:
+                now = time.monotonic()
+                give_up = now + self._retry_seconds if give_up is None else give_up
+                if now + pause > give_up:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def resumed(
         self, name: str, request_after: Callable[[str], Any], last_of: Callable[[Any], str]
@@ -177,20 +235,22 @@ class Connection:
             request_after: the request for what lies behind an id.
             last_of: the last id in a response, or "".
         """
-        after = ""
+        after, pause = "", _FIRST_PAUSE
         give_up: float | None = None
         while True:
             try:
-                async with aclosing(self.stream(name, request_after(after), repeat=True)) as responses:
+                async with aclosing(self.stream(name, request_after(after))) as responses:
                     async for response in responses:
                         yield response
-                        after, give_up = last_of(response) or after, None
+                        after, pause, give_up = last_of(response) or after, _FIRST_PAUSE, None
                 return
             except (ServiceUnavailableError, ServiceTimeoutError):
-                give_up = give_up or time.monotonic() + self._retry_seconds
-                if not after or time.monotonic() >= give_up:
+                now = time.monotonic()
+                give_up = now + self._retry_seconds if give_up is None else give_up
+                if now + pause > give_up:
                     raise
-            await asyncio.sleep(_FIRST_PAUSE)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def ask_blocking(self, name: str, request: Any) -> Any:
         """The response to one request, while the calling thread waits; not repeated."""
@@ -205,22 +265,6 @@ class Connection:
             return getattr(stub, name)(request, timeout=self.timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._error(error) from error
-
-    async def _answered(self, call: Callable[[], Awaitable[Any]], *, repeat: bool) -> Any:
-        """What `call` gives; where `repeat`, it is made again, with growing pauses, while the service is away."""
-        self.require()
-        give_up = time.monotonic() + self._retry_seconds
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await call()
-            except grpc.aio.AioRpcError as error:
-                found = self._error(error)
-                if not (repeat and isinstance(found, ServiceUnavailableError)) or time.monotonic() + pause > give_up:
-                    raise found from error
-            await asyncio.sleep(pause)
-            self.require()
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _credentials(self) -> Any:
         return grpc.ssl_channel_credentials(root_certificates=self._roots)
@@ -248,6 +292,25 @@ def _calls(channel: Any) -> SimpleNamespace:
     """The calls of both services by their names, which differ."""
     stubs = cast(Any, store_pb2_grpc).StoreServiceStub(channel), cast(Any, memory_pb2_grpc).MemoryServiceStub(channel)
     return SimpleNamespace(**vars(stubs[0]), **vars(stubs[1]))
+
+
+class _Requests:
+    """The requests of one call, sent once it is admitted, and not ended before its outcome is known.
+
+    What is sent while the service refuses the call would hide from this side why it did.
+    """
+
+    def __init__(self, make: Callable[[], AsyncIterator[Any]]) -> None:
+        self._make = make
+        self.call: Any = None
+        self.ended = asyncio.Event()
+
+    async def messages(self) -> AsyncIterator[Any]:
+        metadata = await self.call.initial_metadata()
+        if any(key == ADMITTED_KEY for key, _ in metadata):
+            async for message in self._make():
+                yield message
+        await self.ended.wait()
 
 
 def _is_on_this_machine(target: str) -> bool:

@@ -5,6 +5,7 @@ It does none of it itself, and what only an operator does is not here: purge, re
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -65,6 +66,9 @@ class RemoteCare:
         try:
             async with aclosing(self.connection.stream("Import", feed.requests)) as responses:
                 async for response in responses:
+                    if response.wanted:
+                        feed.wanted.release()
+                        continue
                     report = _grown(report, response)
                     if progress is not None and not response.done:
                         progress(report)
@@ -72,19 +76,25 @@ class RemoteCare:
             if feed.failure is not None:
                 raise feed.failure from None
             raise
+        finally:
+            feed.end()
         return report
 
     async def verify_consistency(self, level: CheckLevel = "full", *, progress: Progress = None) -> list[Finding]:
         """As `MemoryPersistence.verify_consistency`; `progress` is called in the event loop, now and then."""
         if level not in ("quick", "full", "off"):
             raise InvalidValueError(f"level is {level!r}", hint='Write "quick" or "full".')
-        findings: list[Finding] = []
-        async with aclosing(self._watched("Check", wire.CheckRequest(level=level), progress, repeat=True)) as responses:
-            async for response in responses:
-                findings += map(finding_from, response.findings)
-                if response.done:
-                    return findings
-        raise _cut_off("check")
+
+        async def once() -> list[Finding]:
+            findings: list[Finding] = []
+            async with aclosing(self._watched("Check", wire.CheckRequest(level=level), progress)) as responses:
+                async for response in responses:
+                    findings += map(finding_from, response.findings)
+                    if response.done:
+                        return findings
+            raise _cut_off("check")
+
+        return await self.connection.repeated(once)
 
     async def verify_and_repair_consistency(self, dry_run: bool = False, *, progress: Progress = None) -> RepairReport:
         """As `Persistence.verify_and_repair_consistency`; never repeated. `progress` as in `verify_consistency`."""
@@ -132,10 +142,8 @@ class RemoteCare:
         """What `stats` gives, without keeping the event loop from others."""
         return _stats(await self.connection.ask("GetStats", wire.GetStatsRequest(), repeat=True))
 
-    async def _watched(
-        self, name: str, request: Any, progress: Progress, *, repeat: bool = False
-    ) -> AsyncGenerator[Any, None]:
-        async with aclosing(self.connection.stream(name, request, repeat=repeat)) as responses:
+    async def _watched(self, name: str, request: Any, progress: Progress) -> AsyncGenerator[Any, None]:
+        async with aclosing(self.connection.stream(name, request)) as responses:
             async for response in responses:
                 if progress is not None and response.HasField("progress") and response.progress.total:
                     progress(response.progress.done, response.progress.total)
@@ -143,15 +151,29 @@ class RemoteCare:
 
 
 class _Feed:
-    """The requests of one import; what its source raises is kept, and the service told that no more comes."""
+    """The requests of one import, each when it is wanted; what its source raises is kept, and the service told of it."""
 
     def __init__(self, source: Source, options: wire.ImportOptions) -> None:
         self._source = source
         self._options = options
+        self._ended = False
+        self.wanted = asyncio.Semaphore(0)
         self.failure: Exception | None = None
+
+    def end(self) -> None:
+        """Nothing more is wanted."""
+        self._ended = True
+        self.wanted.release()
 
     async def requests(self) -> AsyncIterator[wire.ImportRequest]:
         yield wire.ImportRequest(options=self._options)
+        async for request in self._lines():
+            await self.wanted.acquire()
+            if self._ended:
+                return
+            yield request
+
+    async def _lines(self) -> AsyncIterator[wire.ImportRequest]:
         lines = read_lines(self._source) if isinstance(self._source, str | os.PathLike) else self._source
         try:
             async for some in lines:
@@ -160,6 +182,8 @@ class _Feed:
         except Exception as error:  # noqa: BLE001 - the source is somebody else's code; the import raises it
             self.failure = error
             yield wire.ImportRequest(source_failed=True)
+        else:
+            yield wire.ImportRequest(last=True)
 
 
 def _grown(report: ImportReport, response: wire.ImportResponse) -> ImportReport:

@@ -69,11 +69,8 @@ class RemoteMemories:
             for number, part in enumerate(parts, 1):
                 yield wire.SaveMemoriesRequest(memories=part, more=number < len(parts))
 
-        stamps: list[wire.Stamp] = []
-        async with aclosing(self.connection.stream("SaveMemories", requests, repeat=True)) as responses:
-            async for response in responses:
-                stamps += response.stored
-        return [stamped(entry, stamp) for entry, stamp in zip(checked, stamps, strict=True)]
+        response = await self.connection.exchanged("SaveMemories", requests)
+        return [stamped(entry, stamp) for entry, stamp in zip(checked, response.stored, strict=True)]
 
     async def load_memory(self, memory_id: str) -> MemoryEntry | None:
         """As `Persistence.load_memory`."""
@@ -90,9 +87,8 @@ class RemoteMemories:
         found: dict[str, MemoryEntry] = {}
         for start in range(0, len(ids), _PIECE_IDS):
             request = wire.LoadMemoriesRequest(memory_ids=ids[start : start + _PIECE_IDS])
-            async with aclosing(self.connection.stream("LoadMemories", request, repeat=True)) as responses:
-                async for response in responses:
-                    found.update((message.memory_id, memory_from(message)) for message in response.memories)
+            for response in await self.connection.gathered("LoadMemories", request):
+                found.update((message.memory_id, memory_from(message)) for message in response.memories)
         return found
 
     async def delete_memory(self, memory_id: str, *, expected_updated_at: Expected = None) -> bool:

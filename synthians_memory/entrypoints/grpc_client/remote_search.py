@@ -6,7 +6,6 @@ It embeds nothing: texts go to the service, whose store has the embedder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any, Final
 
 from synthians_memory.engine.filters import parse_where
@@ -77,8 +76,8 @@ class RemoteSearches:
         found: list[list[SearchHit]] = []
         for part in pieces(messages, lambda message: message.ByteSize(), _PIECE_BYTES):
             request = wire.SearchBatchRequest(queries=part, **given)
-            async with aclosing(self.connection.stream("SearchBatch", request, repeat=True)) as responses:
-                found += [[search_hit(hit) for hit in response.hits] async for response in responses]
+            responses = await self.connection.gathered("SearchBatch", request)
+            found += [[search_hit(hit) for hit in response.hits] for response in responses]
         return found
 
     async def recall(

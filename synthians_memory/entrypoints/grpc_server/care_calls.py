@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import Enum
 from typing import Any, Final, Generic, TypeVar, cast
 
 from synthians_memory.config import CheckLevel
@@ -56,10 +57,10 @@ class CareCalls:
         if first is None:
             raise UsageError("the import has no options", hint="Send them in the first request.")
         options = first.options
-        told: asyncio.Queue[ImportReport | None] = asyncio.Queue()
+        told: asyncio.Queue[ImportReport | _Word] = asyncio.Queue()
         importing = asyncio.ensure_future(
             self.store.import_memories(
-                _lines(first, source),
+                _lines(first, source, lambda: told.put_nowait(_Word.WANTED)),
                 chunk=options.chunk if options.HasField("chunk") else 1000,
                 embed=options.embed,
                 overwrite=options.overwrite,
@@ -67,12 +68,15 @@ class CareCalls:
                 progress=told.put_nowait,
             )
         )
-        importing.add_done_callback(lambda _: told.put_nowait(None))
+        importing.add_done_callback(lambda _: told.put_nowait(_Word.ENDED))
         sent = 0
         try:
-            while (report := await told.get()) is not None:
-                yield _import_message(report, sent)
-                sent = len(report.problems)
+            while (word := await told.get()) is not _Word.ENDED:
+                if isinstance(word, ImportReport):
+                    yield _import_message(word, sent)
+                    sent = len(word.problems)
+                else:
+                    yield wire.ImportResponse(wanted=True)
             report = await importing
         finally:
             importing.cancel()
@@ -157,7 +161,16 @@ class _Watched(Generic[Value]):
         return self._work.result()
 
 
-async def _lines(first: wire.ImportRequest, source: AsyncIterator[wire.ImportRequest]) -> AsyncIterator[list[bytes]]:
+class _Word(Enum):
+    """What an import has to say besides its reports."""
+
+    WANTED = 1
+    ENDED = 2
+
+
+async def _lines(
+    first: wire.ImportRequest, source: AsyncIterator[wire.ImportRequest], ask: Callable[[], None]
+) -> AsyncIterator[list[bytes]]:
     request: wire.ImportRequest | None = first
     while request is not None:
         if request.source_failed:
@@ -166,6 +179,9 @@ async def _lines(first: wire.ImportRequest, source: AsyncIterator[wire.ImportReq
             )
         if request.lines:
             yield list(request.lines)
+        if request.last:
+            return
+        ask()
         request = await anext(source, None)
 
 

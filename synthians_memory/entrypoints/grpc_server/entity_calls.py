@@ -47,6 +47,31 @@ async def in_thread_if_large(size: int, work: Callable[[], Value]) -> Value:
     return work() if size < _LARGE else await asyncio.to_thread(work)
 
 
+class _Parts:
+    """Requests that make one batch; beyond the bound they are counted and dropped, so that all of them are read.
+
+    A refusal in the middle of a stream may cross the client's next request, and then gets lost on its way.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._requests: list[Any] = []
+        self.size = 0
+
+    def add(self, request: Any) -> None:
+        """One more request."""
+        self.size += request.ByteSize()
+        self._requests.append(request)
+        if self.size > self._most:
+            self._requests.clear()
+
+    def whole(self) -> list[Any]:
+        """All requests. Raises BatchTooLargeError where they were more than the bound."""
+        if self.size > self._most:
+            raise BatchTooLargeError(f"the batch has {self.size} bytes, over max_batch_bytes ({self._most})")
+        return self._requests
+
+
 class _Filling:
     """Messages of a list, each filled up to a bound."""
 
@@ -99,21 +124,18 @@ class MemoryCalls:
         self, requests: AsyncIterator[wire.SaveMemoriesRequest], _context: Any
     ) -> AsyncIterator[wire.SaveMemoriesResponse]:
         """Store chunks as they come, each as one batch; an unfinished one at the end is dropped with an error."""
-        parts: list[wire.SaveMemoriesRequest] = []
-        size = 0
+        parts = _Parts(self.store.config.max_batch_bytes)
         async for request in requests:
-            parts.append(request)
-            size += request.ByteSize()
-            if size > self.store.config.max_batch_bytes:
-                raise BatchTooLargeError(f"a chunk has more than {self.store.config.max_batch_bytes} bytes")
+            parts.add(request)
             if not request.more:
-                yield await self._save_chunk(parts, size)
-                parts, size = [], 0
-        if parts:
+                yield await self._save_chunk(parts)
+                parts = _Parts(self.store.config.max_batch_bytes)
+        if parts.size:
             raise UsageError("the last chunk was not finished, and nothing of it stored", hint="Send it whole.")
 
-    async def _save_chunk(self, parts: list[wire.SaveMemoriesRequest], size: int) -> wire.SaveMemoriesResponse:
-        entries = await in_thread_if_large(size, lambda: [memory_from(m) for part in parts for m in part.memories])
+    async def _save_chunk(self, parts: _Parts) -> wire.SaveMemoriesResponse:
+        messages, size = parts.whole(), parts.size
+        entries = await in_thread_if_large(size, lambda: [memory_from(m) for part in messages for m in part.memories])
         stored = await self.store.save_memories_batch(entries)
         stamps = await in_thread_if_large(size, lambda: [stamp_message(entry) for entry in stored])
         return wire.SaveMemoriesResponse(stored=stamps)
@@ -160,21 +182,18 @@ class MemoryCalls:
 
     async def Commit(self, requests: AsyncIterator[wire.CommitRequest], _context: Any) -> wire.CommitResponse:
         """Many changes as one batch; raises as `transaction`, and UsageError for a stream that ends early."""
-        gathered: list[wire.CommitRequest] = []
-        size, complete = 0, False
+        parts = _Parts(self.store.config.max_batch_bytes)
+        complete = False
         async for request in requests:
-            gathered.append(request)
-            size += request.ByteSize()
+            parts.add(request)
             complete = request.complete
             if complete:
                 break
-            if size > self.store.config.max_batch_bytes:
-                raise BatchTooLargeError(f"the changes have more than {self.store.config.max_batch_bytes} bytes")
         if not complete:
             raise UsageError("the changes were not sent to their end, and none was made", hint="Set complete at last.")
+        changes = [change for request in parts.whole() for change in request.changes]
         async with self.store.transaction() as transaction:
-            changes = [change for request in gathered for change in request.changes]
-            await in_thread_if_large(size, lambda: _add_all(transaction, changes))
+            await in_thread_if_large(parts.size, lambda: _add_all(transaction, changes))
         return wire.CommitResponse()
 
 

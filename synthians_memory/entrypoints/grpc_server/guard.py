@@ -19,7 +19,7 @@ import grpc.aio
 from synthians_memory.entrypoints.grpc_server.call_log import CallLog, places_of
 from synthians_memory.entrypoints.grpc_server.measures import Measures
 from synthians_memory.entrypoints.grpc_server.settings import ServiceSettings
-from synthians_memory.entrypoints.grpc_server.statuses import ERROR_KEY, detail_of, status_of
+from synthians_memory.entrypoints.grpc_server.statuses import ADMITTED_KEY, ERROR_KEY, detail_of, status_of
 from synthians_memory.errors import (
     NotAdmittedError,
     ServiceBusyError,
@@ -138,9 +138,11 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _many_to_one(self, method: str, handler: Any) -> Any:
         async def call(requests: Any, context: Context) -> Any:
-            return await self._run(
-                method, context, lambda timer: handler.stream_unary(_stepping(requests, timer), context), stream=True
-            )
+            async def work(timer: _Timer) -> Any:
+                await _tell_admitted(context)
+                return await handler.stream_unary(_stepping(requests, timer), context)
+
+            return await self._run(method, context, work, stream=True)
 
         return call
 
@@ -157,8 +159,9 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _many_to_many(self, method: str, handler: Any) -> Any:
         async def call(requests: Any, context: Context) -> None:
-            def work(timer: _Timer) -> Awaitable[None]:
-                return _send(handler.stream_stream(_stepping(requests, timer), context), context, timer)
+            async def work(timer: _Timer) -> None:
+                await _tell_admitted(context)
+                await _send(handler.stream_stream(_stepping(requests, timer), context), context, timer)
 
             await self._run(method, context, work, stream=True)
 
@@ -228,6 +231,10 @@ async def _stepping(requests: AsyncIterator[Any], timer: _Timer) -> AsyncIterato
     async for request in requests:
         timer.step()
         yield request
+
+
+async def _tell_admitted(context: Context) -> None:
+    await context.send_initial_metadata(((ADMITTED_KEY, "1"),))
 
 
 def _digest(text: object) -> bytes:

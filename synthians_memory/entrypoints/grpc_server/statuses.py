@@ -17,9 +17,11 @@ from synthians_memory.errors import SynthiansMemoryError
 from synthians_memory.models import MemoryEntry
 from synthians_memory.times import from_micros, to_micros
 
-__all__ = ["ERROR_KEY", "STATUS_OF", "detail_of", "error_in", "known_errors", "restored", "status_of"]
+__all__ = ["ADMITTED_KEY", "ERROR_KEY", "STATUS_OF", "detail_of", "error_in", "known_errors", "restored", "status_of"]
 
 ERROR_KEY: Final = "synthians-error-bin"
+# In the initial metadata of a call that streams its requests: from here on they are read.
+ADMITTED_KEY: Final = "synthians-admitted"
 
 # Every class of the tree. UNAVAILABLE is kept for what may be sent again; what the library itself has refused is not.
 STATUS_OF: Final[dict[type[SynthiansMemoryError], grpc.StatusCode]] = {
@@ -51,6 +53,7 @@ STATUS_OF: Final[dict[type[SynthiansMemoryError], grpc.StatusCode]] = {
     errors.SearchTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.DamagedError: grpc.StatusCode.DATA_LOSS,
     errors.DamagedFileError: grpc.StatusCode.DATA_LOSS,
+    errors.DamagedRowError: grpc.StatusCode.DATA_LOSS,
     errors.DamagedViewError: grpc.StatusCode.DATA_LOSS,
     errors.DamagedBackupError: grpc.StatusCode.DATA_LOSS,
     errors.ChangedOutsideError: grpc.StatusCode.FAILED_PRECONDITION,

@@ -321,30 +321,34 @@ class ImportOptions(_message.Message):
     def __init__(self, chunk: _Optional[int] = ..., embed: _Optional[bool] = ..., overwrite: _Optional[bool] = ..., stop_on_error: _Optional[bool] = ...) -> None: ...
 
 class ImportRequest(_message.Message):
-    __slots__ = ("options", "lines", "source_failed")
+    __slots__ = ("options", "lines", "source_failed", "last")
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     LINES_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FAILED_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     options: ImportOptions
     lines: _containers.RepeatedScalarFieldContainer[bytes]
     source_failed: bool
-    def __init__(self, options: _Optional[_Union[ImportOptions, _Mapping]] = ..., lines: _Optional[_Iterable[bytes]] = ..., source_failed: _Optional[bool] = ...) -> None: ...
+    last: bool
+    def __init__(self, options: _Optional[_Union[ImportOptions, _Mapping]] = ..., lines: _Optional[_Iterable[bytes]] = ..., source_failed: _Optional[bool] = ..., last: _Optional[bool] = ...) -> None: ...
 
 class ImportResponse(_message.Message):
-    __slots__ = ("imported", "skipped", "overwritten", "problems", "problem_count", "done")
+    __slots__ = ("imported", "skipped", "overwritten", "problems", "problem_count", "done", "wanted")
     IMPORTED_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
     OVERWRITTEN_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_COUNT_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
     imported: int
     skipped: int
     overwritten: int
     problems: _containers.RepeatedCompositeFieldContainer[LineProblem]
     problem_count: int
     done: bool
-    def __init__(self, imported: _Optional[int] = ..., skipped: _Optional[int] = ..., overwritten: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[LineProblem, _Mapping]]] = ..., problem_count: _Optional[int] = ..., done: _Optional[bool] = ...) -> None: ...
+    wanted: bool
+    def __init__(self, imported: _Optional[int] = ..., skipped: _Optional[int] = ..., overwritten: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[LineProblem, _Mapping]]] = ..., problem_count: _Optional[int] = ..., done: _Optional[bool] = ..., wanted: _Optional[bool] = ...) -> None: ...
 
 class LineProblem(_message.Message):
     __slots__ = ("line", "code", "reason")
