@@ -34,6 +34,11 @@ SynthiansMemoryError
 │   ├── DamagedBackupError               a backup that is not what was written
 │   └── DamagedRowError                  a row of a tier that does not match its own hash
 ├── ChangedOutsideError                  a file that is not the acknowledged version
+├── ServiceError                         a service of a store did not answer the call
+│   ├── ServiceUnavailableError (ConnectionError)  it cannot be reached, went away, or is about to end
+│   ├── ServiceBusyError                 it has as many calls as it takes
+│   ├── ServiceTimeoutError (TimeoutError)  the call's time is over
+│   └── NotAdmittedError                 it takes no call with this token, or with none
 └── DiskError (OSError)                  the operating system refused
     ├── DiskFullError                    no space, inodes or quota left
     ├── PermissionDeniedError            permission, or a read-only file system
@@ -69,6 +74,7 @@ __all__ = [
     "JournalFailedError",
     "MissingExtraError",
     "NotAStoreError",
+    "NotAdmittedError",
     "NotFiledError",
     "NotRegularFileError",
     "NotStoredError",
@@ -77,6 +83,10 @@ __all__ = [
     "PermissionDeniedError",
     "ReadOnlyError",
     "SearchTimeoutError",
+    "ServiceBusyError",
+    "ServiceError",
+    "ServiceTimeoutError",
+    "ServiceUnavailableError",
     "StoreClosedError",
     "StoreFormatError",
     "StoreLockedError",
@@ -321,6 +331,45 @@ class ChangedOutsideError(SynthiansMemoryError):
     """An entity file that is intact but not the acknowledged version."""
 
     hint_default = "Run `repair` to adopt the file as it stands."
+
+
+class ServiceError(SynthiansMemoryError):
+    """A service of a store did not answer a call as one; what it did of the call is unknown where nothing says so."""
+
+    hint_default = "Look into the log of the service."
+
+
+class ServiceUnavailableError(ServiceError, ConnectionError):
+    """The service cannot be reached, went away during the call, or takes no more calls before it ends.
+
+    A write may have been stored all the same, whole; where the service itself has refused it, the message says so.
+    """
+
+    hint_default = (
+        "See that the service runs. Load what you wrote before you write it again, or save it under the same id."
+    )
+
+    __str__ = SynthiansMemoryError.__str__
+
+
+class ServiceBusyError(ServiceError):
+    """The service has as many calls as it takes at once; nothing was done."""
+
+    hint_default = "Call again later, or raise --max-calls of the service."
+
+
+class ServiceTimeoutError(ServiceError, TimeoutError):
+    """The time for a call is over; a write may be stored all the same, whole."""
+
+    hint_default = "Allow more time; load what you wrote before you write it again."
+
+    __str__ = SynthiansMemoryError.__str__
+
+
+class NotAdmittedError(ServiceError):
+    """The service takes no call with this token, or with none; nothing was done."""
+
+    hint_default = "Give the token that stands in the service's token file."
 
 
 class DiskError(SynthiansMemoryError, OSError):

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from benchmarks import serve, snapshots, tiers
+from benchmarks import serve, service, snapshots, tiers
 from benchmarks.child import ContenderError
 from benchmarks.figures import Figures, ratio
 from benchmarks.goals import judge
@@ -119,4 +119,11 @@ def test_the_benchmark_of_the_tiers_runs(tmp_path: Path, capsys: pytest.CaptureF
     assert found["met"].keys() == {"push", "snapshot", "working read", "semantic search"}
     assert all(found[name]["p50"] > 0 and found[name]["ratio"] > 0 for name in found["met"])
     assert found["context"]["p50"] > 0
+
+
+def test_the_benchmark_of_the_service_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    service.main(["--size", "40", "--blocks", "1", "--block", "5", "--clients", "2", "--folder", str(tmp_path)])
+    found = json.loads(capsys.readouterr().out)
+    for work in ("save, 1", "save, 2", "search, 1", "search, 2", "load, 1", "load, 2", "batch, 1"):
+        assert all(found[f"{work} at once"][name]["per_second"] > 0 for name in ("served", "embedded"))
     assert list(tmp_path.iterdir()) == []
