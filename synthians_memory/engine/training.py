@@ -18,6 +18,8 @@ import numpy as np
 from synthians_memory.config import Metric
 from synthians_memory.engine.calibration import Calibration, Sample, calibrated
 from synthians_memory.engine.centroid_file import Trained
+from synthians_memory.engine.coded_index import CodedLists, exact_rows_of, lists_like
+from synthians_memory.engine.coding import Bounds
 from synthians_memory.engine.exact import Bits, Matrix, Positions
 from synthians_memory.engine.faiss_index import HAS_FAISS, InvertedIndex, Training, nearest_rows
 from synthians_memory.engine.vector_space import VectorSpace
@@ -217,13 +219,21 @@ class Trainer:
         """An index of the rows that are there now, and what was measured with it."""
         count = len(space.index)
         centroids = self._centroids(kind, space, count) if trained is None else trained.centroids
-        index = InvertedIndex(centroids, self._metric)
+        index = lists_like(space.index, centroids, self._metric)
         sample, living = self._sample(kind, space, count)
-        lists = [index.lists_of(piece) for piece in self._compared(kind, space, count, sample)]
+        lists, bounds = [], Bounds(sample.queries.shape[1])
+        for piece in self._compared(kind, space, count, sample):
+            lists.append(index.lists_of(piece))
+            if isinstance(index, CodedLists):
+                bounds.take(piece)
+        if isinstance(index, CodedLists):
+            index.learn(bounds)
         index.reserve(np.concatenate(lists))
         for piece, its in zip(self._pieces(kind, space, 0, count), lists, strict=True):
             index.add_to(piece, its)
-        return index, calibrated(index, sample, self._approximation.target_recall, living)
+        # Exact rows are read under the lock: whoever changes them holds it.
+        probing = _Shared(index, self._lock) if isinstance(index, CodedLists) else index
+        return index, calibrated(probing, sample, self._approximation.target_recall, living)
 
     def _centroids(self, kind: Kind, space: VectorSpace, count: int) -> Matrix:
         lists = max(16, int(2 * count**0.5))
@@ -309,6 +319,8 @@ class Trainer:
                         index.add(rows)
                     self._go_on(kind, space)
                     self._standings[kind] = standing
+                    if isinstance(index, CodedLists):
+                        index.serving = True
                     space.index = index
                     return
             index.add(rows)
@@ -339,7 +351,10 @@ class Trainer:
         # In this order and without the lock, which a search may hold for long: an index comes after its standing.
         index = space.index if space is not None else None
         standing = self._standings.get(kind, _Standing())
-        found: dict[str, Any] = {"index": "exact", "training": self.training == kind}
+        found: dict[str, Any] = {"index": "exact", "training": self.training == kind, "storage": "float32"}
+        exact = exact_rows_of(index) if index is not None else None
+        if exact is not None:
+            found |= {"storage": "8-bit", "exact_rows_in_memory": exact.held}
         if isinstance(index, InvertedIndex):
             found |= {"index": "lists", "lists": index.lists, "trained_on": standing.trained_rows}
             if index.calibration is not None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from synthians_memory.config import Metric
 from synthians_memory.engine.centroid_file import CentroidFile
+from synthians_memory.engine.coded_index import is_in_memory
 from synthians_memory.engine.exact import Matrix, Positions, scores_of
 from synthians_memory.engine.faiss_index import InvertedIndex
 from synthians_memory.engine.training import Approximation, Trainer
@@ -64,8 +65,8 @@ def _prepared_query(query: Vector, dimension: int | None, metric: Metric) -> Vec
 
 
 def _is_quick(space: VectorSpace, k: int) -> bool:
-    """Whether a search among all takes well under a millisecond."""
-    return space.index.products(k) <= _QUICK
+    """Whether a search among all takes well under a millisecond, and waits for no disk."""
+    return space.index.products(k) <= _QUICK and is_in_memory(space.index)
 
 
 def _queries_at_once(space: VectorSpace, k: int) -> int:

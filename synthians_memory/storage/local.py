@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
-from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
-from synthians_memory.storage.descriptors import is_directory, read_regular, require_regular, write_rest
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, ReadableFile, WritableFile
+from synthians_memory.storage.descriptors import is_directory, pwrite, read_regular, require_regular, write_rest
 from synthians_memory.storage.filesystem import syncfs_reports_errors
 from synthians_memory.storage.flock import FolderLock, lock_directory
 from synthians_memory.storage.folder import Folder, entry_stat, open_flags, open_folder, open_store
 from synthians_memory.storage.paths import split
+from synthians_memory.storage.reader import LocalReader
 from synthians_memory.storage.syscalls import load_read_at_hand, load_rename_new, load_syncfs
 from synthians_memory.storage.whole_files import discard, write_each
 
@@ -68,6 +69,7 @@ class LocalBackend:
         store = open_store(self._location)
         self._folders = {"": store}
         self._files: set[_LocalFile] = set()
+        self._readers: set[LocalReader] = set()
         # Its folder was found in place when it was created, so a rename that follows asks for that no more.
         self._created = ""
         self._locks: list[FolderLock] = []
@@ -83,22 +85,31 @@ class LocalBackend:
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes | None:
         if offset < 0 or (length is not None and length < 0):
             raise InvalidValueError(f"cannot read {length} bytes of {path} from byte {offset}")
-        folder, name = self._find(path)
-        if folder is None:
+        descriptor = self._opened_to_read(path)
+        if descriptor is None:
             return None
-        try:
-            descriptor = os.open(folder.prefix + name, _READ_FLAGS, dir_fd=folder.fd)
-        except FileNotFoundError:
-            folder.require_present()
-            return None
-        except OSError as error:
-            raise disk_error(error, "read", path) from error
         try:
             return read_regular(descriptor, offset, length)
         except OSError as error:
             raise disk_error(error, "read", path) from error
         finally:
             os.close(descriptor)
+
+    def open_read(self, path: str) -> ReadableFile | None:
+        descriptor = self._opened_to_read(path)
+        return None if descriptor is None else LocalReader(descriptor, path, self._readers)
+
+    def _opened_to_read(self, path: str) -> int | None:
+        folder, name = self._find(path)
+        if folder is None:
+            return None
+        try:
+            return os.open(folder.prefix + name, _READ_FLAGS, dir_fd=folder.fd)
+        except FileNotFoundError:
+            folder.require_present()
+            return None
+        except OSError as error:
+            raise disk_error(error, "read", path) from error
 
     def read_at_hand(self, path: str, size: int) -> bytes | None:
         folder_path, name = split(path)
@@ -280,7 +291,8 @@ class LocalBackend:
         with self._opening:
             self._closed = True
             self._folders = {}
-        for file in list(self._files):
+        open_files: list[_LocalFile | LocalReader] = [*self._files, *self._readers]
+        for file in open_files:
             file.close()
         for lock in self._locks:
             lock.release()
@@ -372,9 +384,9 @@ class _LocalFile:
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         try:
-            written = _pwrite(self._descriptor, data, offset)
+            written = pwrite(self._descriptor, data, offset)
             if written != len(data) or isinstance(data, memoryview):
-                write_rest(data, written, lambda rest, done: _pwrite(self._descriptor, rest, offset + done))
+                write_rest(data, written, lambda rest, done: pwrite(self._descriptor, rest, offset + done))
         except OSError as error:
             raise disk_error(error, "write", self._path) from error
 
@@ -481,15 +493,4 @@ def _rename_with_patience(
     os.replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
 
-def _pwrite_by_seek(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> int:
-    """os.pwrite, which Windows has not. Untested: the suite runs on Linux only."""
-    end = os.lseek(descriptor, 0, os.SEEK_CUR)
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    try:
-        return os.write(descriptor, data)
-    finally:
-        os.lseek(descriptor, end, os.SEEK_SET)
-
-
 _rename = _rename_with_patience if sys.platform == "win32" else os.replace
-_pwrite: Callable[[int, bytes | bytearray | memoryview, int], int] = getattr(os, "pwrite", _pwrite_by_seek)

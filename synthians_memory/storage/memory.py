@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
-from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, ReadableFile, WritableFile
 from synthians_memory.storage.paths import split
 from synthians_memory.storage.whole_files import write_each
 from synthians_memory.times import Clock, SystemClock
@@ -103,6 +103,18 @@ class MemoryBackend:
         with self._medium.guard:
             node = None if self._closed else self._lookup(path)
             return bytes(node.content) if isinstance(node, _File) and len(node.content) == size else None
+
+    def open_read(self, path: str) -> ReadableFile | None:
+        with self._medium.guard:
+            node = self._lookup(path)
+            return None if node is None else _MemoryReader(self, _expect(node, _File, "read", path), path)
+
+    def read_file(self, node: _File, path: str, offset: int, length: int) -> bytes:
+        """Bytes of an open file; for its handles."""
+        with self._medium.guard:
+            if self._closed:
+                raise _refuse(errno.EBADF, "read", path)
+            return bytes(memoryview(node.content)[offset : offset + length])
 
     def stat(self, path: str) -> EntryStat | None:
         with self._medium.guard:
@@ -297,6 +309,23 @@ class _MemoryFile:
         piece = memoryview(data).cast("B")
         content[offset : offset + len(piece)] = piece
         self._node.mtime_ns = self._medium.now_ns()
+
+
+class _MemoryReader:
+    """A file open for reading; goes on to exist when its name is gone."""
+
+    def __init__(self, backend: MemoryBackend, node: _File, path: str) -> None:
+        self._backend = backend
+        self._node: _File | None = node
+        self._path = path
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        if self._node is None:
+            raise _refuse(errno.EBADF, "read", self._path)
+        return self._backend.read_file(self._node, self._path, offset, length)
+
+    def close(self) -> None:
+        self._node = None
 
 
 class _MemoryLock:

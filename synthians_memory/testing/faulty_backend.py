@@ -9,8 +9,8 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError
-from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
+from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, ReadableFile, WritableFile
 from synthians_memory.storage.paths import split
 from synthians_memory.storage.whole_files import write_each
 from synthians_memory.testing.faults import FaultyDisk
@@ -55,6 +55,14 @@ class FaultyBackend:
         """None: every read is one that may be planned to fail."""
         _check(path)
         return None
+
+    def open_read(self, path: str) -> ReadableFile | None:
+        inode = self._look("read", path, lambda: self._volume.find_file(path))
+        return None if inode is None else _FaultyReader(self, inode, path)
+
+    def read_inode(self, inode: int, path: str, offset: int, length: int) -> bytes:
+        """Bytes of an open file; for its handles."""
+        return self._look("read", path, lambda: self._volume.read(inode, offset, length))
 
     def stat(self, path: str) -> EntryStat | None:
         return self._look("stat", path, lambda: self._stat(path))
@@ -176,6 +184,24 @@ class FaultyBackend:
             raise StoreClosedError(f"the store on {self.location} is closed")
         if path or verb not in _TAKING_THE_STORE:
             _check(path)
+
+
+class _FaultyReader:
+    """A handle for reading, whatever becomes of the name."""
+
+    def __init__(self, backend: FaultyBackend, inode: int, path: str) -> None:
+        self._backend = backend
+        self._inode = inode
+        self._path = path
+        self._open = True
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        if not self._open:
+            raise disk_error(refusal(errno.EBADF), "read", self._path)
+        return self._backend.read_inode(self._inode, self._path, offset, length)
+
+    def close(self) -> None:
+        self._open = False
 
 
 class _FaultyFile:

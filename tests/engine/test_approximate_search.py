@@ -110,8 +110,12 @@ def test_where_lists_gain_nothing_search_stays_exact() -> None:
 
 def test_below_the_threshold_and_at_recall_one_search_is_exact() -> None:
     held = named(drawn(BELOW - 1, DIMENSION, seed=1))
-    assert trained(held).stats() == {"index": "exact", "training": False}
-    assert trained(held, exact_below=256, target_recall=1.0).stats() == {"index": "exact", "training": False}
+    assert trained(held).stats() == {"index": "exact", "training": False, "storage": "float32"}
+    assert trained(held, exact_below=256, target_recall=1.0).stats() == {
+        "index": "exact",
+        "training": False,
+        "storage": "float32",
+    }
 
 
 def test_a_lower_target_probes_fewer_lists() -> None:

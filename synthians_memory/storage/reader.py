@@ -1,0 +1,48 @@
+"""A descriptor that stays open for reading.
+
+It is not a cache: every call asks the system.
+"""
+
+from __future__ import annotations
+
+import os
+
+from synthians_memory.errors import disk_error
+from synthians_memory.storage.descriptors import pread, require_regular
+
+__all__ = ["LocalReader"]
+
+
+class LocalReader:
+    """`ReadableFile` of a local file; among `siblings` until it is closed."""
+
+    __slots__ = ("_descriptor", "_path", "_siblings")
+
+    def __init__(self, descriptor: int, path: str, siblings: set[LocalReader]) -> None:
+        """Take over `descriptor`, which is closed where this raises NotRegularFileError or another DiskError."""
+        try:
+            require_regular(os.fstat(descriptor))
+        except OSError as error:
+            os.close(descriptor)
+            raise disk_error(error, "read", path) from error
+        self._descriptor = descriptor
+        self._path = path
+        self._siblings = siblings
+        siblings.add(self)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """As `ReadableFile.read_at`."""
+        try:
+            data = pread(self._descriptor, length, offset)
+            while len(data) < length and (more := pread(self._descriptor, length - len(data), offset + len(data))):
+                data += more
+        except OSError as error:
+            raise disk_error(error, "read", self._path) from error
+        return data
+
+    def close(self) -> None:
+        """As `ReadableFile.close`."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            self._siblings.discard(self)
+            os.close(descriptor)
