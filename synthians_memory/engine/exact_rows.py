@@ -160,32 +160,51 @@ class ExactRows:
 
     def _read(self, positions: Positions) -> Matrix:
         places = self._places.values[positions]
-        data = b"".join(self._runs(places))
+        if len(places) == 0:
+            return np.empty((0, self._dimension), dtype=np.float32)
+        step = np.diff(places)
+        if len(step) < 2 * np.count_nonzero(step != 2 * self._row_bytes):
+            pieces = self._each(places.tolist())
+            sums = [zlib.crc32(piece) for piece in pieces]
+            data = b"".join(pieces)
+        else:
+            data = b"".join(self._runs(places))
+            sums = sums_of(data, self._row_bytes)
         rows: Matrix = np.frombuffer(bytearray(data), dtype="<f4").reshape(len(positions), self._dimension)
-        sums = np.array(sums_of(data, self._row_bytes), dtype=np.uint32)
-        for number in np.flatnonzero(sums != self._sums.values[positions]).tolist():
+        wrong = np.array(sums, dtype=np.uint32) != self._sums.values[positions]
+        for number in np.flatnonzero(wrong).tolist():
             if places[number] != _NOWHERE:
                 rows[number] = self._row_again(int(positions[number]), int(places[number]))
         return rows
 
-    def _runs(self, places: npt.NDArray[np.int64]) -> Iterator[bytes]:
-        """The bytes at these places, one read for those in a row; zeros where there are none."""
-        breaks = np.flatnonzero(np.diff(places) != 2 * self._row_bytes) + 1
-        edges = [0, *breaks.tolist(), len(places)] if len(places) else []
-        for start, stop in itertools.pairwise(edges):
-            wanted = (stop - start) * self._row_bytes
-            yield self._bytes_at(int(places[start]), wanted).ljust(wanted, b"\0")
+    def _each(self, places: list[int]) -> list[bytes]:
+        """The bytes of the rows at these places; zeros where there are none."""
+        found = [b""] * len(places)
+        for file, side in ((self._file, 0), (self._scratch.reader if self._scratch is not None else None, 1)):
+            numbers = [number for number, place in enumerate(places) if place & 1 == side and place != _NOWHERE]
+            for number, data in zip(numbers, self._rows_in(file, [places[n] >> 1 for n in numbers]), strict=True):
+                found[number] = data
+        return [data if len(data) == self._row_bytes else data.ljust(self._row_bytes, b"\0") for data in found]
 
-    def _bytes_at(self, place: int, wanted: int) -> bytes:
-        if place == _NOWHERE:
-            return b""
-        scratch = self._scratch.reader if self._scratch is not None else None
-        file = scratch if place & 1 else self._file
+    def _rows_in(self, file: ReadableFile | None, offsets: list[int]) -> list[bytes]:
+        if file is None or not offsets:
+            return [b""] * len(offsets)
         try:
-            return file.read_at(place >> 1, wanted) if file is not None else b""
+            return file.read_each(offsets, self._row_bytes)
         except DiskError:
-            # What cannot be read is as good as damaged: the checksum says so, and the row is had anew.
-            return b""
+            return [_read_or_nothing(file, offset, self._row_bytes) for offset in offsets]
+
+    def _runs(self, places: npt.NDArray[np.int64]) -> Iterator[bytes]:
+        """The same, where many rows follow each other: one read for those in a row."""
+        breaks = np.flatnonzero(np.diff(places) != 2 * self._row_bytes) + 1
+        edges = [0, *breaks.tolist(), len(places)]
+        for start, stop in itertools.pairwise(edges):
+            place, wanted = int(places[start]), (stop - start) * self._row_bytes
+            scratch = self._scratch.reader if self._scratch is not None else None
+            file = scratch if place & 1 else self._file
+            data = b"" if file is None or place == _NOWHERE else _read_or_nothing(file, place >> 1, wanted)
+            # After an error the readable rows of the run are still to be had.
+            yield data if len(data) == wanted else b"".join(self._each(places[start:stop].tolist()))
 
     def _row_again(self, position: int, place: int) -> Vector:
         row = self._mended.get(place)
@@ -238,6 +257,14 @@ class ExactRows:
             self._scratch.writer.close()
             self._scratch.reader.close()
             self._scratch = None
+
+
+def _read_or_nothing(file: ReadableFile, offset: int, wanted: int) -> bytes:
+    try:
+        return file.read_at(offset, wanted)
+    except DiskError:
+        # What cannot be read is as good as damaged: the checksum says so, and the row is had anew.
+        return b""
 
 
 def _new_scratch(backend: Backend) -> _Scratch:

@@ -75,6 +75,9 @@ class ReadableFile(Protocol):
     def read_at(self, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`, fewer only where the file ends; raises DiskError, also when it is closed."""
 
+    def read_each(self, offsets: Sequence[int], length: int) -> list[bytes]:
+        """What `read_at` gives at each of `offsets`."""
+
     def close(self) -> None:
         """Release the descriptor; idempotent."""
 

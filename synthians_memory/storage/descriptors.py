@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["is_directory", "pread", "pwrite", "read_regular", "require_regular", "write_rest"]
+__all__ = ["is_directory", "pread", "read_regular", "require_regular", "write_rest"]
 
 
 def read_regular(descriptor: int, offset: int, length: int | None) -> bytes:
@@ -66,16 +66,3 @@ def _pread_by_seek(descriptor: int, length: int, offset: int) -> bytes:
 
 
 pread: Final[Callable[[int, int, int], bytes]] = getattr(os, "pread", _pread_by_seek)
-
-
-def _pwrite_by_seek(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> int:
-    """os.pwrite, which Windows has not. Untested: the suite runs on Linux only."""
-    end = os.lseek(descriptor, 0, os.SEEK_CUR)
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    try:
-        return os.write(descriptor, data)
-    finally:
-        os.lseek(descriptor, end, os.SEEK_SET)
-
-
-pwrite: Final[Callable[[int, bytes | bytearray | memoryview, int], int]] = getattr(os, "pwrite", _pwrite_by_seek)

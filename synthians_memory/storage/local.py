@@ -11,15 +11,16 @@ import shutil
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
 from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, ReadableFile, WritableFile
-from synthians_memory.storage.descriptors import is_directory, pwrite, read_regular, require_regular, write_rest
-from synthians_memory.storage.filesystem import syncfs_reports_errors
+from synthians_memory.storage.descriptors import is_directory, read_regular, require_regular, write_rest
+from synthians_memory.storage.filesystem import free_bytes, syncfs_reports_errors
 from synthians_memory.storage.flock import FolderLock, lock_directory
-from synthians_memory.storage.folder import Folder, entry_stat, open_flags, open_folder, open_store
+from synthians_memory.storage.folder import Folder, entry_stat, missing, open_flags, open_folder, open_store
 from synthians_memory.storage.paths import split
 from synthians_memory.storage.reader import LocalReader
 from synthians_memory.storage.syscalls import load_read_at_hand, load_rename_new, load_syncfs
@@ -69,7 +70,7 @@ class LocalBackend:
         store = open_store(self._location)
         self._folders = {"": store}
         self._files: set[_LocalFile] = set()
-        self._readers: set[LocalReader] = set()
+        self._readers: weakref.WeakSet[LocalReader] = weakref.WeakSet()
         # Its folder was found in place when it was created, so a rename that follows asks for that no more.
         self._created = ""
         self._locks: list[FolderLock] = []
@@ -112,8 +113,8 @@ class LocalBackend:
             raise disk_error(error, "read", path) from error
 
     def read_at_hand(self, path: str, size: int) -> bytes | None:
-        folder_path, name = split(path)
-        folder = self._folders.get(folder_path)
+        parent, name = split(path)
+        folder = self._folders.get(parent)
         if self._read_at_hand is None or folder is None or folder.fd is None:
             return None
         return self._read_at_hand(folder.fd, name, size)
@@ -191,7 +192,7 @@ class LocalBackend:
         created, self._created = self._created, ""
         folder, name = self._find(path) if path == created else self._place(path, "rename")
         if folder is None:
-            raise _missing("rename", path)
+            raise missing("rename", path)
         return folder, name
 
     def write_files(self, writes: Sequence[FileWrite]) -> list[EntryStat | DiskError | None]:
@@ -265,12 +266,9 @@ class LocalBackend:
     def free_bytes(self) -> int:
         store = self._held("", "measure")
         try:
-            if sys.platform == "win32":
-                return shutil.disk_usage(self._location).free
-            space = os.fstatvfs(store.descriptor)
+            return free_bytes(store.fd) if store.fd is not None else shutil.disk_usage(self._location).free
         except OSError as error:
             raise disk_error(error, "measure", self._location) from error
-        return space.f_bavail * space.f_frsize
 
     def lock(self, folder: str, *, exclusive: bool) -> HeldLock | None:
         held = self._held(folder, "lock")
@@ -291,9 +289,8 @@ class LocalBackend:
         with self._opening:
             self._closed = True
             self._folders = {}
-        open_files: list[_LocalFile | LocalReader] = [*self._files, *self._readers]
-        for file in open_files:
-            file.close()
+        for file in (*self._files, *self._readers):
+            file.close()  # type: ignore[attr-defined]
         for lock in self._locks:
             lock.release()
         self._locks = []
@@ -321,7 +318,7 @@ class LocalBackend:
         """As `_find`, for a call that changes something: the folder is there, and where its path says."""
         folder, name = self._find(path)
         if folder is None:
-            raise _missing(action, path)
+            raise missing(action, path)
         folder.require_in_place()
         return folder, name
 
@@ -329,7 +326,7 @@ class LocalBackend:
         """The folder `path`; it is there, and where its path says."""
         folder = self._folder(path)
         if folder is None:
-            raise _missing(action, path)
+            raise missing(action, path)
         folder.require_in_place()
         return folder
 
@@ -384,9 +381,9 @@ class _LocalFile:
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         try:
-            written = pwrite(self._descriptor, data, offset)
+            written = _pwrite(self._descriptor, data, offset)
             if written != len(data) or isinstance(data, memoryview):
-                write_rest(data, written, lambda rest, done: pwrite(self._descriptor, rest, offset + done))
+                write_rest(data, written, lambda rest, done: _pwrite(self._descriptor, rest, offset + done))
         except OSError as error:
             raise disk_error(error, "write", self._path) from error
 
@@ -464,10 +461,6 @@ def _make_root(location: str) -> None:
         raise disk_error(error, "make", location) from error
 
 
-def _missing(action: str, path: str) -> DiskError:
-    return disk_error(FileNotFoundError(errno.ENOENT, "its folder is missing"), action, path)
-
-
 def _full_fsync(descriptor: int) -> None:
     """Sync through the drive's own cache, which fsync on macOS does not. Untested: the suite runs on Linux only."""
     if sys.platform == "darwin":
@@ -493,4 +486,15 @@ def _rename_with_patience(
     os.replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
 
+def _pwrite_by_seek(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> int:
+    """os.pwrite, which Windows has not. Untested: the suite runs on Linux only."""
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    try:
+        return os.write(descriptor, data)
+    finally:
+        os.lseek(descriptor, end, os.SEEK_SET)
+
+
 _rename = _rename_with_patience if sys.platform == "win32" else os.replace
+_pwrite: Callable[[int, bytes | bytearray | memoryview, int], int] = getattr(os, "pwrite", _pwrite_by_seek)

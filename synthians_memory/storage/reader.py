@@ -6,6 +6,8 @@ It is not a cache: every call asks the system.
 from __future__ import annotations
 
 import os
+import weakref
+from collections.abc import Sequence
 
 from synthians_memory.errors import disk_error
 from synthians_memory.storage.descriptors import pread, require_regular
@@ -14,11 +16,11 @@ __all__ = ["LocalReader"]
 
 
 class LocalReader:
-    """`ReadableFile` of a local file; among `siblings` until it is closed."""
+    """`ReadableFile` of a local file; among `siblings` until it is closed, which it is when nobody has it any more."""
 
-    __slots__ = ("_descriptor", "_path", "_siblings")
+    __slots__ = ("__weakref__", "_descriptor", "_path", "_siblings")
 
-    def __init__(self, descriptor: int, path: str, siblings: set[LocalReader]) -> None:
+    def __init__(self, descriptor: int, path: str, siblings: weakref.WeakSet[LocalReader]) -> None:
         """Take over `descriptor`, which is closed where this raises NotRegularFileError or another DiskError."""
         try:
             require_regular(os.fstat(descriptor))
@@ -40,9 +42,26 @@ class LocalReader:
             raise disk_error(error, "read", self._path) from error
         return data
 
+    def read_each(self, offsets: Sequence[int], length: int) -> list[bytes]:
+        """As `ReadableFile.read_each`."""
+        descriptor = self._descriptor
+        try:
+            found = [pread(descriptor, length, offset) for offset in offsets]
+        except OSError as error:
+            raise disk_error(error, "read", self._path) from error
+        # A read that a signal cut short is asked again.
+        return [
+            data if len(data) == length else self.read_at(o, length) for o, data in zip(offsets, found, strict=True)
+        ]
+
     def close(self) -> None:
         """As `ReadableFile.close`."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             self._siblings.discard(self)
             os.close(descriptor)
+
+    def __del__(self) -> None:
+        # Where opening it was refused, there is nothing to close.
+        if getattr(self, "_descriptor", -1) >= 0:
+            os.close(self._descriptor)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
@@ -58,11 +59,13 @@ class FaultyBackend:
 
     def open_read(self, path: str) -> ReadableFile | None:
         inode = self._look("read", path, lambda: self._volume.find_file(path))
-        return None if inode is None else _FaultyReader(self, inode, path)
+        return None if inode is None else _FaultyReader(partial(self._read_inode, inode, path), path)
 
-    def read_inode(self, inode: int, path: str, offset: int, length: int) -> bytes:
-        """Bytes of an open file; for its handles."""
-        return self._look("read", path, lambda: self._volume.read(inode, offset, length))
+    def _read_inode(self, inode: int, path: str, offset: int, length: int) -> bytes:
+        try:
+            return self._look("read", path, lambda: self._volume.read(inode, offset, length))
+        except StoreClosedError as error:
+            raise disk_error(refusal(errno.EBADF), "read", path) from error
 
     def stat(self, path: str) -> EntryStat | None:
         return self._look("stat", path, lambda: self._stat(path))
@@ -187,21 +190,22 @@ class FaultyBackend:
 
 
 class _FaultyReader:
-    """A handle for reading, whatever becomes of the name."""
+    """A handle for reading, whatever becomes of the name; `read` gives bytes of the file."""
 
-    def __init__(self, backend: FaultyBackend, inode: int, path: str) -> None:
-        self._backend = backend
-        self._inode = inode
+    def __init__(self, read: Callable[[int, int], bytes], path: str) -> None:
+        self._read: Callable[[int, int], bytes] | None = read
         self._path = path
-        self._open = True
 
     def read_at(self, offset: int, length: int) -> bytes:
-        if not self._open:
+        if self._read is None:
             raise disk_error(refusal(errno.EBADF), "read", self._path)
-        return self._backend.read_inode(self._inode, self._path, offset, length)
+        return self._read(offset, length)
+
+    def read_each(self, offsets: Sequence[int], length: int) -> list[bytes]:
+        return [self.read_at(offset, length) for offset in offsets]
 
     def close(self) -> None:
-        self._open = False
+        self._read = None
 
 
 class _FaultyFile:
