@@ -49,7 +49,8 @@ class Bounds:
         self._sum, self._squares = np.zeros(dimension), np.zeros(dimension)
 
     def take(self, rows: Matrix) -> None:
-        """Learn from these rows as well."""
+        """Learn from these rows as well; not from zeros, which stand for rows of nobody."""
+        rows = rows[rows.any(axis=1)]
         if len(rows):
             self._count += len(rows)
             self._least = np.minimum(self._least, rows.min(axis=0))
@@ -58,7 +59,9 @@ class Bounds:
             self._squares += np.einsum("ij,ij->j", rows, rows, dtype=np.float64)
 
     def quantizer(self) -> Quantizer:
-        """For rows like those seen, of which there is at least one."""
+        """For rows like those seen."""
+        if not self._count:
+            return Quantizer(np.stack([np.zeros_like(self._sum), np.ones_like(self._sum)]).astype(np.float32))
         mean = self._sum / self._count
         deviation = np.sqrt(np.maximum(0, self._squares / self._count - mean**2))
         low = np.maximum(self._least, mean - _DEVIATIONS * deviation)

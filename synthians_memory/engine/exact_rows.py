@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ Sums = npt.NDArray[np.uint32]
 _NOWHERE: Final = -1
 # Fewer are not worth a write.
 _FEW: Final = 256
+# Rows that may be taken back into memory at once.
+_MOST_HELD: Final = 4096
 _NUMBERS: Final = itertools.count()
 
 
@@ -232,13 +235,19 @@ class ExactRows:
             total: positions below it that `file` does not have belong to nobody any more, and read as zeros.
             file: holds the same bytes; where it does not, that is found out when they are read.
             start: byte of the first row.
+
+        Raises:
+            DamagedViewError: a row that `file` does not have cannot be read; nothing was changed.
         """
         filed = len(self._places.values)
+        later = self._places.values[total:]
+        held = self._held.values[max(0, total - filed) :]
+        if 0 < len(later) <= _MOST_HELD:
+            # So that the scratch file ends now and then, however many rows keep coming.
+            later, held = later[:0], np.concatenate([self.rows(total, filed), held])
         places = np.full(total, _NOWHERE, dtype=np.int64)
         places[living] = (start + np.arange(len(living), dtype=np.int64) * self._row_bytes) * 2
-        later = self._places.values[total:]
-        self._held = _Growing(self._held.values[max(0, total - filed) :])
-        self._places = _Growing(np.concatenate([places, later]))
+        self._places, self._held = _Growing(np.concatenate([places, later])), _Growing(held)
         if self._file is not None:
             self._file.close()
         self._file = file
@@ -252,10 +261,12 @@ class ExactRows:
         if self._file is not None:
             self._file.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def _drop_scratch(self) -> None:
         if self._scratch is not None:
-            self._scratch.writer.close()
-            self._scratch.reader.close()
+            _close(*self._scratch)
             self._scratch = None
 
 
@@ -272,13 +283,23 @@ def _new_scratch(backend: Backend) -> _Scratch:
     path = scratch_path(VECTORS, f"rows-{next(_NUMBERS)}")
     backend.unlink(path)
     writer = backend.create(path)
+    reader = None
     try:
         reader = backend.open_read(path)
         backend.unlink(path)
     except DiskError:
-        writer.close()
+        # Where what is open cannot be removed.
+        _close(writer, reader)
+        with suppress(DiskError):
+            backend.unlink(path)
         raise
     if reader is None:
         writer.close()
         raise DiskError(f"{path} was taken away", path=path)
     return _Scratch(writer, reader)
+
+
+def _close(*files: WritableFile | ReadableFile | None) -> None:
+    for file in files:
+        if file is not None:
+            file.close()

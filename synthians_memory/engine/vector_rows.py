@@ -6,6 +6,7 @@ It follows no journal and writes no snapshot: `vectors` does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from synthians_memory.engine.training import Approximation
 from synthians_memory.engine.vector_search import VectorSearcher
 from synthians_memory.engine.vector_snapshot import Frozen, first_row
 from synthians_memory.engine.vector_space import VectorSpace
-from synthians_memory.errors import DiskError
+from synthians_memory.errors import DamagedViewError, DiskError
 from synthians_memory.hashing import embedding_hash
 from synthians_memory.layout import FAISS_FILE, Kind
 from synthians_memory.models import Vector
@@ -147,7 +148,9 @@ class VectorRows(VectorSearcher):
                 rows = rows_to_file(space.index) if space is not None else None
                 file = self._opened_snapshot() if rows is not None else None
                 if rows is not None and file is not None:
-                    rows.rebase(frozen.spaces[kind].positions(), len(frozen.spaces[kind].ids), file, start)
+                    with suppress(DamagedViewError):
+                        # Rows stay where they were; whoever asks for the damaged one is told.
+                        rows.rebase(frozen.spaces[kind].positions(), len(frozen.spaces[kind].ids), file, start)
             start += 4 * frozen.dimension * frozen.spaces[kind].alive
 
     def _opened_snapshot(self) -> ReadableFile | None:
