@@ -175,7 +175,7 @@ class CodedLists(InvertedIndex):
         return self.exact.rows(start, min(stop, len(self)))
 
     def probe(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
-        """As `Probing.probe`; raises DamagedViewError."""
+        """As `InvertedIndex.probe`; raises DamagedViewError."""
         distances = np.zeros((len(queries), k), dtype=np.float32)
         positions = np.full((len(queries), k), -1, dtype=np.int64)
         for number, query in enumerate(queries):

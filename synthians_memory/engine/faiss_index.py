@@ -55,7 +55,7 @@ _QUERIES_AT_ONCE: Final = 16
 _SPREAD: Final = 0.5
 # A FAISS direct map says of each row its list, above, and its place in that, below.
 _LIST_SHIFT: Final = 32
-# Looked for beyond k, so that of equally near rows the oldest are taken.
+# Looked for beyond k, so that the oldest of equals are taken.
 _TIES: Final = 6
 
 
@@ -225,11 +225,20 @@ class InvertedIndex:
             self._ivf.invlists.resize(number, size + count)
             self._ivf.invlists.resize(number, size)
 
+    def lists_around(self, rows: Matrix, count: int) -> Positions:
+        """The lists nearest to each of `rows`, nearest first."""
+        with _Threads(1):
+            found: Positions = self._coarse.search(rows, count)[1]
+        return found
+
     def lists_of(self, rows: Matrix) -> Positions:
         """The list that each of `rows` belongs into."""
-        with _Threads(1):
-            found: Positions = self._coarse.search(rows, 1)[1][:, 0]
-        return found
+        return self.lists_around(rows, 1)[:, 0]
+
+    def lists_at(self, positions: Positions) -> Positions:
+        """The list that each row is in."""
+        entries: Positions = faiss.rev_swig_ptr(self._ivf.direct_map.array.data(), len(self))
+        return entries[positions] >> _LIST_SHIFT
 
     def add(self, rows: Matrix) -> None:
         """As `RowIndex.add`."""
@@ -303,7 +312,7 @@ class InvertedIndex:
         return found
 
     def probe(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
-        """As `Probing.probe`; on one thread."""
+        """Distances and positions of the nearest in so many lists, a row for each query; -1 where there are none."""
         with _Threads(1):
             return self._probed(queries, k, probes, living)
 
@@ -338,10 +347,8 @@ class InvertedIndex:
         near = self._probes(k / share)
         if k > share * DEEP or near == self.lists:
             return self.lists
-        entries = faiss.rev_swig_ptr(self._ivf.direct_map.array.data(), len(self))
-        counts = np.bincount(entries[allowed] >> _LIST_SHIFT, minlength=self.lists)
-        with _Threads(1):
-            around = self._coarse.search(query[None, :], near)[1][0]
+        counts = np.bincount(self.lists_at(allowed), minlength=self.lists)
+        around = self.lists_around(query[None, :], near)[0]
         rows = sum(self._ivf.invlists.list_size(number) for number in around.tolist())
         share_around = min(share, counts[around].sum() / max(1, rows))
         if share_around < _SPREAD * share or k > share_around * DEEP:
@@ -392,9 +399,7 @@ class Quantizer:
     """Rows as one byte for each number, between two bounds for each of a row's numbers."""
 
     def __init__(self, bounds: Matrix) -> None:
-        """Args:
-        bounds: the least numbers, then the greatest, one row each; what lies beyond becomes the nearest within.
-        """
+        """`bounds`: the least numbers, then the greatest, a row each; what lies beyond becomes the nearest within."""
         self.bounds = np.ascontiguousarray(bounds, dtype=np.float32)
         self._codec = faiss.IndexScalarQuantizer(bounds.shape[1], faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_L2)
         self._codec.train(self.bounds)
@@ -413,9 +418,6 @@ class FlatCodes:
         dimension = quantizer.bounds.shape[1]
         self._flat = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, _kind_of(metric))
         self._flat.train(quantizer.bounds)
-
-    def __len__(self) -> int:
-        return int(self._flat.ntotal)
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows, before the first is added."""
@@ -437,16 +439,15 @@ class FlatCodes:
     def rendered(self, positions: Positions) -> Matrix:
         """The rows at these positions as their codes have them."""
         size = self._flat.code_size
-        codes = faiss.rev_swig_ptr(self._flat.codes.data(), len(self) * size).reshape(-1, size)[positions]
+        codes = faiss.rev_swig_ptr(self._flat.codes.data(), self._flat.ntotal * size).reshape(-1, size)[positions]
         with _Threads(1):
             found: Matrix = self._flat.sa_decode(np.ascontiguousarray(codes))
         return found
 
     def keep(self, positions: Positions) -> None:
         """As `RowIndex.keep`."""
-        if len(positions) < len(self):
-            packed = ~bits_of(positions, len(self))
-            self._flat.remove_ids(_selector(packed))
+        packed = ~bits_of(positions, self._flat.ntotal)
+        self._flat.remove_ids(_selector(packed))
 
 
 class Training:

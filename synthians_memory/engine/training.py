@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from synthians_memory.config import Metric
-from synthians_memory.engine.calibration import Calibration, Sample, calibrated
+from synthians_memory.engine.calibration import Calibration, Recalls, Sample, calibrated
 from synthians_memory.engine.centroid_file import Trained
 from synthians_memory.engine.coded_index import CodedLists, exact_rows_of, lists_like
 from synthians_memory.engine.coding import Bounds
@@ -231,9 +231,19 @@ class Trainer:
         index.reserve(np.concatenate(lists))
         for piece, its in zip(self._pieces(kind, space, 0, count), lists, strict=True):
             index.add_to(piece, its)
-        # Exact rows are read under the lock: whoever changes them holds it.
-        probing = _Shared(index, self._lock) if isinstance(index, CodedLists) else index
-        return index, calibrated(probing, sample, self._approximation.target_recall, living)
+        recalls = self._recalls(index, index, sample, living)
+        return index, calibrated(recalls, index.lists, self._approximation.target_recall)
+
+    def _recalls(
+        self, index: InvertedIndex, probing: InvertedIndex | _Shared, sample: Sample, living: Bits | None
+    ) -> Recalls:
+        """How recall is measured: by searches; where they find all that is in a list, by where the nearest rows are."""
+        if not isinstance(index, CodedLists):
+            # One more, for the query itself.
+            return lambda k, probes: sample.recalls(*probing.probe(sample.queries, k + 1, probes, living), k)
+        with self._lock:
+            lists = np.where(sample.nearest < 0, -1, index.lists_at(sample.nearest))
+        return lambda k, probes: sample.recalls_in(lists, index.lists_around(sample.queries, probes), k)
 
     def _centroids(self, kind: Kind, space: VectorSpace, count: int) -> Matrix:
         lists = max(16, int(2 * count**0.5))
@@ -275,7 +285,8 @@ class Trainer:
         sample, living = self._sample(kind, space, count)
         for _ in self._compared(kind, space, count, sample):
             pass
-        calibration = calibrated(_Shared(index, self._lock), sample, self._approximation.target_recall, living)
+        recalls = self._recalls(index, _Shared(index, self._lock), sample, living)
+        calibration = calibrated(recalls, index.lists, self._approximation.target_recall)
         # Without one, every list is looked into until the index is trained anew.
         index.calibration = calibration
         standing = self._standings.setdefault(kind, _Standing())
@@ -370,10 +381,6 @@ class _Shared:
     def __init__(self, index: InvertedIndex, lock: threading.Lock) -> None:
         self._index = index
         self._lock = lock
-
-    @property
-    def lists(self) -> int:
-        return self._index.lists
 
     def probe(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
         found = []
