@@ -122,7 +122,7 @@ class ExactRows:
     def append(self, rows: Matrix) -> None:
         """Take rows, in memory for now."""
         rows = np.ascontiguousarray(rows, dtype="<f4")
-        self._sums.add(np.array(sums_of(rows.view(np.uint8).data.cast("B"), self._row_bytes), dtype=np.uint32))
+        self._sums.add(np.array(sums_of(rows.tobytes(), self._row_bytes), dtype=np.uint32))
         self._held.add(rows)
 
     def settle(self) -> None:
@@ -232,7 +232,8 @@ class ExactRows:
 
         Args:
             living: positions of the rows that `file` has, ascending, one behind the other.
-            total: positions below it that `file` does not have belong to nobody any more, and read as zeros.
+            total: positions below it that `file` does not have belong to nobody any more, and read as zeros; all rows
+                of the file before are below it.
             file: holds the same bytes; where it does not, that is found out when they are read.
             start: byte of the first row.
 
