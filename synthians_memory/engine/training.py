@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from synthians_memory.config import Metric
+from synthians_memory.config import Metric, VectorStorage
 from synthians_memory.engine.calibration import Calibration, Recalls, Sample, calibrated
 from synthians_memory.engine.centroid_file import Trained
 from synthians_memory.engine.coded_index import CodedLists, exact_rows_of, lists_like
@@ -112,6 +112,8 @@ class Trainer:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self.training: Kind | None = None
+        # How rows are held, for those who ask.
+        self.storage: VectorStorage = "float32"
         # What the file should hold, where that has changed.
         self.unsaved = False
 
@@ -362,10 +364,10 @@ class Trainer:
         # In this order and without the lock, which a search may hold for long: an index comes after its standing.
         index = space.index if space is not None else None
         standing = self._standings.get(kind, _Standing())
-        found: dict[str, Any] = {"index": "exact", "training": self.training == kind, "storage": "float32"}
+        found: dict[str, Any] = {"index": "exact", "training": self.training == kind, "storage": self.storage}
         exact = exact_rows_of(index) if index is not None else None
         if exact is not None:
-            found |= {"storage": "8-bit", "exact_rows_in_memory": exact.held}
+            found["exact_rows_in_memory"] = exact.held
         if isinstance(index, InvertedIndex):
             found |= {"index": "lists", "lists": index.lists, "trained_on": standing.trained_rows}
             if index.calibration is not None:

@@ -81,6 +81,7 @@ class VectorRows(VectorSearcher):
         super().__init__(metric, dimension, approximation, centroids)
         self._backend = backend
         self._storage = storage
+        self.trainer.storage = "8-bit" if storage.coded else "float32"
         self.source: Source = _no_source
 
     def _space(self, kind: Kind) -> VectorSpace:
