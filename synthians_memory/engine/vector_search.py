@@ -17,8 +17,8 @@ import numpy as np
 
 from synthians_memory.config import Metric
 from synthians_memory.engine.centroid_file import CentroidFile
-from synthians_memory.engine.coded_index import is_in_memory
-from synthians_memory.engine.exact import Matrix, Positions, scores_of
+from synthians_memory.engine.coded_index import exact_rows_of, is_in_memory
+from synthians_memory.engine.exact import Matrix, Positions, RowIndex, scores_of
 from synthians_memory.engine.faiss_index import InvertedIndex
 from synthians_memory.engine.training import Approximation, Trainer
 from synthians_memory.engine.vector_space import VectorSpace
@@ -91,7 +91,7 @@ def _nearest_in(
     `threads` maps a function over parts of the rows.
     """
     most, living, positions = k, None, None if allowed is None else space.positions(allowed)
-    if allowed is None and space.dead > (0 if isinstance(space.index, InvertedIndex) else DEAD_FEW):
+    if allowed is None and space.dead > (DEAD_FEW if _scans_rows(space.index) else 0):
         living = space.living()
     elif allowed is None:
         most += space.dead
@@ -102,6 +102,11 @@ def _nearest_in(
         searched = threads(lambda part: space.index.search_many(part, most, positions, living), parts)
         found = [one for part in searched for one in part]
     return [_hits(space, *one, k, metric) for one in found]
+
+
+def _scans_rows(index: RowIndex) -> bool:
+    """Whether it compares all rows in memory, where a few dead ones cost nothing."""
+    return exact_rows_of(index) is None and not isinstance(index, InvertedIndex)
 
 
 def _hits(space: VectorSpace, distances: Matrix, found: Positions, k: int, metric: Metric) -> Nearest:

@@ -39,6 +39,7 @@ from synthians_memory.engine.vector_snapshot import Frozen, Snapshot, faiss_piec
 from synthians_memory.engine.vector_space import Slot
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.engine.view_log import ViewLog
+from synthians_memory.errors import DamagedViewError, DiskError
 from synthians_memory.layout import FAISS_FILE, FAISS_NEXT, MAPPING, VECTORS, VECTORS_LOG, Kind
 from synthians_memory.models import Vector
 from synthians_memory.storage.backend import Backend
@@ -252,7 +253,11 @@ class VectorView(VectorRows):
             self._group = []
             return
         if self._frozen is not None:
-            self._write_snapshot(self._frozen)
+            try:
+                self._write_snapshot(self._frozen)
+            except DamagedViewError as error:
+                message = f"no snapshot of the vector index can be written: {error.message}"
+                raise DiskError(message, path=error.path, hint=DamagedViewError.hint_default) from error
         elif self._frozen_position != self.position:
             self._log.append(encode_group(self._group, self._frozen_position, self._store_id))
         self._group = []

@@ -27,7 +27,7 @@ from synthians_memory.engine.exact_rows import ExactRows
 from synthians_memory.engine.faiss_index import HAS_FAISS, InvertedIndex, Training, new_index
 from synthians_memory.engine.flat_file import flat_head
 from synthians_memory.engine.vectors import VectorView
-from synthians_memory.errors import DamagedViewError, InvalidValueError
+from synthians_memory.errors import DamagedViewError, DiskError, InvalidValueError
 from synthians_memory.layout import FAISS_FILE, MAPPING, VECTORS, VECTORS_LOG
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.storage.memory import MemoryBackend
@@ -179,6 +179,23 @@ def test_a_wrong_bound_is_found_out_by_these_tests(monkeypatch: pytest.MonkeyPat
         index.add_vectors(HELD)
     differing = [query for query in QUERIES if both[0].search(query, 10) != both[1].search(query, 10)]
     assert differing
+
+
+def test_a_dead_row_near_the_query_makes_no_search_read_the_others(tmp_path: Path) -> None:
+    index = MemoryVectorIndex(DIMENSION, path=tmp_path, vector_storage="8-bit")
+    index.add_vectors(HELD)
+    index.save()
+    first = next(iter(HELD))
+    index.add_vector(first, HELD[first] * 2)
+    index.save()
+    exact = exact_rows_of(index._view._spaces["memory"].index)
+    assert exact is not None
+    read: list[int] = []
+    at = exact.at
+    exact.at = lambda positions: (read.append(len(positions)), at(positions))[1]  # type: ignore[method-assign]
+    assert index.search(HELD[first], 1) == [(first, pytest.approx(1.0))]
+    assert sum(read) < 100
+    index.close()
 
 
 def test_few_rows_are_kept_as_they_are(tmp_path: Path) -> None:
@@ -434,6 +451,18 @@ async def test_where_an_entity_rots_as_well_the_search_says_so(tmp_path: Path, c
             await store.search(QUERIES[0], 1)
         assert raised.value.path == FAISS_FILE
         assert "repair" in str(raised.value)
+        # What cannot be proved is not written either, and saves go on.
+        await store.save_memory(entries(named(QUERIES[:1], "late"))[0])
+        with pytest.raises(DiskError, match="exact rows") as refused:
+            await store.checkpoint()
+        assert "repair" in str(refused.value)
+        assert (await store.search(QUERIES[0], 1))[0].memory_id == "late000000"
+        held["late000000"] = QUERIES[0]
+        await store.verify_and_repair_consistency()
+        held.pop(nearest)
+        await check_store(store, held)
+        await store.checkpoint()
+        assert await store.verify_consistency(level="full") == []
 
 
 async def test_purged_vectors_are_in_no_file(tmp_path: Path, codes_at_once: None) -> None:
