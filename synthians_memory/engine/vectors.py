@@ -389,6 +389,7 @@ class VectorView(VectorRows):
         for kind, slots in mapping.slots.items():
             if slots.entity_ids:
                 self._space(kind).extend(*slots)
+        self._settle()
         self._next_vector_id = mapping.next_vector_id
         self.position = self._frozen_position = mapping.position
         self._snapshot_bytes = mapping.faiss_bytes

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from clustered import Rows, drawn, named
 
-from synthians_memory import MemoryEntry, MemoryPersistence, MemoryVectorIndex
+from synthians_memory import MemoryAssembly, MemoryEntry, MemoryPersistence, MemoryVectorIndex
 from synthians_memory.config import Metric, StoreConfig, VectorStorage
 from synthians_memory.engine import coded_index, coding, exact_rows
 from synthians_memory.engine.coded_index import CodedIndex, CodedLists, exact_rows_of
@@ -343,7 +343,7 @@ async def check_store(store: MemoryPersistence, held: dict[str, Rows]) -> None:
 _KILLED = """
 import asyncio, os, signal, sys
 import numpy as np
-from synthians_memory import MemoryEntry, MemoryPersistence
+from synthians_memory import MemoryAssembly, MemoryEntry, MemoryPersistence
 from synthians_memory.engine import coded_index, exact_rows
 coded_index._FEW, exact_rows._FEW = 8, 4
 
@@ -385,6 +385,28 @@ async def test_a_store_that_is_killed_goes_on_with_the_other_setting(
         assert await store.verify_consistency(level="full") == []
     async with MemoryPersistence(path, vector_storage=order[-1]) as store:
         await check_store(store, held)
+
+
+async def test_assemblies_have_their_rows_in_the_same_file(tmp_path: Path, codes_at_once: None) -> None:
+    rows = drawn(60, DIMENSION, seed=9)
+    path = tmp_path / "store"
+    for again in range(2):
+        async with MemoryPersistence(path, vector_storage="8-bit") as store:
+            for number in range(30 * (1 - again)):
+                await store.save_memory(MemoryEntry(memory_id=f"m{number}", content="x", embedding=rows[number]))
+                composite = rows[30 + number]
+                await store.save_assembly(
+                    MemoryAssembly(assembly_id=f"a{number}", name="x", composite_embedding=composite)
+                )
+            await store.checkpoint()
+            vectors = store._opened().store.state.vectors
+            for kind, first, letter in (("memory", 0, "m"), ("assembly", 30, "a")):
+                for number in range(30):
+                    assert vectors.search(rows[first + number], 1, kind) == [(f"{letter}{number}", pytest.approx(1.0))]
+                exact = exact_rows_of(vectors._spaces[kind].index)
+                assert exact is not None
+                # None had to be made anew from its entity.
+                assert (exact.held, exact._mended) == (0, {})
 
 
 async def test_a_reader_makes_no_file_and_finds_the_same(tmp_path: Path, codes_at_once: None) -> None:
@@ -483,9 +505,11 @@ async def test_purged_vectors_are_in_no_file(tmp_path: Path, codes_at_once: None
         assert (exact._scratch, exact.held) == (None, 0)
 
 
-def test_rows_dropped_while_others_train_on_them_stay_whose_they_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", EITHER)
+@pytest.mark.parametrize("turn", [2, 5, 8, 10, 11, 12, 13])
+def test_rows_dropped_while_others_train_on_them_stay_whose_they_are(storage: VectorStorage, turn: int) -> None:
     """As a purge does it."""
-    index = MemoryVectorIndex(DIMENSION, exact_below=1_000, path=tmp_path)
+    index = MemoryVectorIndex(DIMENSION, exact_below=1_000, backend=MemoryBackend(), vector_storage=storage)
     index.add_vectors(HELD)
     view: VectorView = index._view
     gone = list(HELD)[: COUNT // 2 : 3]
@@ -501,13 +525,14 @@ def test_rows_dropped_while_others_train_on_them_stay_whose_they_are(tmp_path: P
         def __exit__(self, *_: object) -> None:
             self._lock.release()
             self._turns += 1
-            if self._turns == 4:
+            if self._turns == turn:
                 for i in gone:
                     index.remove_vector(i)
                 view.drop_dead()
 
     view.trainer._lock = Dropping()  # type: ignore[assignment]
     index.train()
+    assert gone[0] not in index
     left = {i: row for i, row in HELD.items() if i not in gone}
     for i, row in list(left.items())[::40]:
         assert index.search(row, 1)[0] == (i, pytest.approx(1.0))
