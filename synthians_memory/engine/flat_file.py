@@ -5,6 +5,7 @@ It is not FAISS (`faiss_index` is), and reads no file itself.
 
 from __future__ import annotations
 
+from array import array
 from typing import Any, Final
 
 import numpy as np
@@ -111,7 +112,7 @@ class RowScan:
         self._head, self._count = _head_of(empty_flat(dimension, metric), size)
         self._taken = b""
         self._is_flat = len(self._head) + self._count * self._row_bytes == size
-        self._sums: list[int] = []
+        self._sums = array("I")
 
     @property
     def wanted(self) -> int:
@@ -126,7 +127,7 @@ class RowScan:
         if self._is_flat:
             data = self._taken + piece
             whole = len(data) // self._row_bytes * self._row_bytes
-            self._sums += sums_of(memoryview(data)[:whole], self._row_bytes)
+            self._sums.extend(sums_of(memoryview(data)[:whole], self._row_bytes))
             self._taken = data[whole:]
 
     def filed(self, file: ReadableFile) -> FiledRows | None:

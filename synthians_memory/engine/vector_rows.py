@@ -102,11 +102,14 @@ class VectorRows(VectorSearcher):
         self._spaces[kind] = VectorSpace(index)
         exact = exact_rows_of(index)
         if exact is not None:
-            exact.again = lambda position: self._row_again(kind, position)
+            exact.again = lambda position: self._row_again(kind, exact, position)
 
-    def _row_again(self, kind: Kind, position: int) -> Vector | None:
+    def _row_again(self, kind: Kind, exact: ExactRows, position: int) -> Vector | None:
         """A row made anew from the embedding that it was made of; zeros for that of nobody."""
-        space = self._spaces[kind]
+        space = self._spaces.get(kind)
+        if space is None or exact_rows_of(space.index) is not exact:
+            # They are the rows of a space that was given up.
+            return None
         owner = space.owners([position])[0]
         if owner is None:
             return np.zeros(self.dimension or 0, dtype=np.float32)
