@@ -13,12 +13,12 @@ import numpy as np
 from synthians_memory.config import Metric
 from synthians_memory.engine.coding import Bounds, Coding, ranked
 from synthians_memory.engine.exact import Bits, Matrix, Positions, RowIndex, bits_of
-from synthians_memory.engine.exact_rows import ExactRows
+from synthians_memory.engine.exact_rows import ExactRows, NotAtHandError
 from synthians_memory.engine.faiss_index import GATHERED, FlatCodes, InvertedIndex, nearest_rows
 from synthians_memory.errors import DamagedViewError
 from synthians_memory.models import Vector
 
-__all__ = ["CodedIndex", "CodedLists", "exact_rows_of", "is_in_memory", "lists_like", "rows_to_file"]
+__all__ = ["CodedIndex", "CodedLists", "exact_rows_of", "lists_like", "rows_to_file"]
 
 # Fewer rows are compared as they are: they take less memory than codes save.
 _FEW: Final = 1024
@@ -72,10 +72,10 @@ class CodedIndex:
             self._coding.note(rows, start)
 
     def _encoded(self) -> bool:
-        """Whether all rows have new codes; the old ones do as long as rows cannot be read."""
+        """Whether all rows have new codes; the old ones do as long as rows cannot be read, or not now."""
         try:
             self._encode()
-        except DamagedViewError:
+        except (DamagedViewError, NotAtHandError):
             return False
         return True
 
@@ -237,12 +237,6 @@ def rows_to_file(index: RowIndex) -> ExactRows | None:
     if isinstance(index, CodedIndex):
         return index.exact if index.encoded else None
     return index.exact if isinstance(index, CodedLists) and index.serving else None
-
-
-def is_in_memory(index: RowIndex) -> bool:
-    """Whether a search reads no file."""
-    exact = exact_rows_of(index)
-    return exact is None or exact.held == len(exact)
 
 
 def lists_like(index: RowIndex, centroids: Matrix, metric: Metric) -> InvertedIndex:

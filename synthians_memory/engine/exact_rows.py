@@ -21,7 +21,7 @@ from synthians_memory.layout import FAISS_FILE, VECTORS, scratch_path
 from synthians_memory.models import Vector
 from synthians_memory.storage.backend import Backend, ReadableFile, WritableFile
 
-__all__ = ["ExactRows", "FiledRows", "Sums", "sums_of"]
+__all__ = ["ExactRows", "FiledRows", "NotAtHandError", "Sums", "sums_of"]
 
 Sums = npt.NDArray[np.uint32]
 
@@ -30,7 +30,13 @@ _NOWHERE: Final = -1
 _FEW: Final = 256
 # Rows that may be taken back into memory at once.
 _MOST_HELD: Final = 4096
+# Rows that are read while others wait for it.
+_MOST_AT_HAND: Final = 256
 _NUMBERS: Final = itertools.count()
+
+
+class NotAtHandError(Exception):
+    """Rows would have to be waited for, by one who does not."""
 
 
 def sums_of(data: bytes | memoryview, row_bytes: int) -> list[int]:
@@ -87,6 +93,7 @@ class ExactRows:
 
     Attributes:
         again: gives a row anew from where it came from; None where that cannot be had.
+        patient: whether reads may wait for a disk; where not, they raise NotAtHandError instead.
     """
 
     def __init__(self, dimension: int, backend: Backend | None, filed: FiledRows | None = None) -> None:
@@ -96,6 +103,7 @@ class ExactRows:
         filed: the first rows.
         """
         self.again: Callable[[int], Vector | None] = lambda _: None
+        self.patient = True
         self._dimension = dimension
         self._row_bytes = 4 * dimension
         self._backend = backend
@@ -165,8 +173,10 @@ class ExactRows:
         places = self._places.values[positions]
         if len(places) == 0:
             return np.empty((0, self._dimension), dtype=np.float32)
+        if not self.patient and len(places) > _MOST_AT_HAND:
+            raise NotAtHandError
         step = np.diff(places)
-        if len(step) < 2 * np.count_nonzero(step != 2 * self._row_bytes):
+        if not self.patient or len(step) < 2 * np.count_nonzero(step != 2 * self._row_bytes):
             pieces = self._each(places.tolist())
             sums = [zlib.crc32(piece) for piece in pieces]
             data = b"".join(pieces)
@@ -192,6 +202,8 @@ class ExactRows:
     def _rows_in(self, file: ReadableFile | None, offsets: list[int]) -> list[bytes]:
         if file is None or not offsets:
             return [b""] * len(offsets)
+        if not self.patient:
+            return _at_hand(file, offsets, self._row_bytes)
         try:
             return file.read_each(offsets, self._row_bytes)
         except DiskError:
@@ -211,6 +223,8 @@ class ExactRows:
 
     def _row_again(self, position: int, place: int) -> Vector:
         row = self._mended.get(place)
+        if row is None and not self.patient:
+            raise NotAtHandError
         if row is None:
             row = self.again(position)
             if row is None:
@@ -269,6 +283,13 @@ class ExactRows:
         if self._scratch is not None:
             _close(*self._scratch)
             self._scratch = None
+
+
+def _at_hand(file: ReadableFile, offsets: list[int], row_bytes: int) -> list[bytes]:
+    found = file.read_each_at_hand(offsets, row_bytes)
+    if found is None:
+        raise NotAtHandError
+    return found
 
 
 def _read_or_nothing(file: ReadableFile, offset: int, wanted: int) -> bytes:

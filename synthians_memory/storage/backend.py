@@ -78,6 +78,9 @@ class ReadableFile(Protocol):
     def read_each(self, offsets: Sequence[int], length: int) -> list[bytes]:
         """What `read_at` gives at each of `offsets`."""
 
+    def read_each_at_hand(self, offsets: Sequence[int], length: int) -> list[bytes] | None:
+        """The same where all of it can be had at once, without waiting for a disk; None in every other case."""
+
     def close(self) -> None:
         """Release the descriptor; idempotent."""
 

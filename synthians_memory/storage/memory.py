@@ -319,6 +319,13 @@ class _MemoryReader:
     def read_each(self, offsets: Sequence[int], length: int) -> list[bytes]:
         return [self.read_at(offset, length) for offset in offsets]
 
+    def read_each_at_hand(self, offsets: Sequence[int], length: int) -> list[bytes] | None:
+        try:
+            found = self.read_each(offsets, length)
+        except DiskError:
+            return None
+        return found if all(len(data) == length for data in found) else None
+
     def close(self) -> None:
         self._backend = None
 

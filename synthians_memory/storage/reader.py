@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
+from typing import Final
 
 from synthians_memory.errors import disk_error
 from synthians_memory.storage.descriptors import pread, require_regular
 
 __all__ = ["LocalReader"]
+
+# Linux alone has it.
+_NO_WAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
 
 
 class LocalReader:
@@ -53,6 +57,20 @@ class LocalReader:
         return [
             data if len(data) == length else self.read_at(o, length) for o, data in zip(offsets, found, strict=True)
         ]
+
+    def read_each_at_hand(self, offsets: Sequence[int], length: int) -> list[bytes] | None:
+        """As `ReadableFile.read_each_at_hand`: what is in the page cache."""
+        if _NO_WAIT is None:
+            return None
+        found, data = [], bytearray(length)
+        try:
+            for offset in offsets:
+                if os.preadv(self._descriptor, [data], offset, _NO_WAIT) != length:
+                    return None
+                found.append(bytes(data))
+        except OSError:
+            return None
+        return found
 
     def close(self) -> None:
         """As `ReadableFile.close`."""

@@ -77,6 +77,8 @@ class ReadingSuite(BackendFixture):
         assert reader is not None
         assert reader.read_at(3, 4) == b"3456"
         assert reader.read_each([8, 0, 10, 0], 3) == [b"89", b"012", b"", b"012"]
+        assert reader.read_each_at_hand([7, 0], 3) in (None, [b"789", b"012"])
+        assert reader.read_each_at_hand([0, 8], 3) is None
         backend.replace("b", "a")
         assert reader.read_at(0, 100) == b"0123456789"
         backend.unlink("a")
@@ -86,6 +88,7 @@ class ReadingSuite(BackendFixture):
         for refused_call in (lambda: reader.read_at(0, 1), lambda: reader.read_each([0], 1)):
             with pytest.raises(DiskError):
                 refused_call()
+        assert reader.read_each_at_hand([0], 1) is None
 
     def test_what_is_written_to_an_open_file_without_a_name_is_read_there(self, backend: Backend) -> None:
         writer = backend.create("a")

@@ -204,6 +204,10 @@ class _FaultyReader:
     def read_each(self, offsets: Sequence[int], length: int) -> list[bytes]:
         return [self.read_at(offset, length) for offset in offsets]
 
+    def read_each_at_hand(self, offsets: Sequence[int], length: int) -> list[bytes] | None:
+        """None: every read is one that may be planned to fail."""
+        return None
+
     def close(self) -> None:
         self._read = None
 

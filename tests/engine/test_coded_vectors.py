@@ -33,6 +33,7 @@ from synthians_memory.errors import DamagedViewError, DiskError, InvalidValueErr
 from synthians_memory.layout import FAISS_FILE, MAPPING, VECTORS, VECTORS_LOG
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.storage.memory import MemoryBackend
+from synthians_memory.storage.reader import LocalReader
 from synthians_memory.testing.faults import Fault, FaultyDisk
 from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.store_crash import StoreSweep
@@ -208,12 +209,42 @@ def test_few_rows_are_kept_as_they_are(tmp_path: Path) -> None:
     index.load()
     assert index.stats()["exact_rows_in_memory"] == 500
     assert index._view.search_at_hand(QUERIES[0], 3, "memory") == index.search(QUERIES[0], 3)
+    index.close()
+
+
+def test_rows_in_files_are_at_hand_where_the_disk_need_not_be_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = MemoryVectorIndex(DIMENSION, path=tmp_path, vector_storage="8-bit")
     index.add_vectors(HELD)
     index.save()
     assert index.stats()["exact_rows_in_memory"] == 0
-    # A disk may have to be waited for.
+    found = index.search(QUERIES[0], 3)
+    cached = index._view.search_at_hand(QUERIES[0], 3, "memory")
+    assert cached in ([found] if sys.platform == "linux" else [None, found])
+    # So many would take too long.
+    assert index._view.search_at_hand(QUERIES[0], 2_000, "memory") is None
+    monkeypatch.setattr(LocalReader, "read_each_at_hand", lambda *_: None)
     assert index._view.search_at_hand(QUERIES[0], 3, "memory") is None
+    # Whoever can wait does.
+    assert index.search(QUERIES[0], 3) == found
     index.close()
+
+
+def test_rows_added_beside_a_search_that_does_not_wait_are_there_once() -> None:
+    index = MemoryVectorIndex(DIMENSION, backend=FaultyBackend(FaultyDisk()), vector_storage="8-bit")
+    rows = drawn(4_100, DIMENSION, seed=8)
+    held = named(rows)
+    index.add_vectors(dict(list(held.items())[:2_046]))
+    index._view.apply([])
+    index.search(QUERIES[0])
+    for number in range(2_046, 2_060):
+        index.add_vector(f"v{number:06d}", rows[number])
+        # Bounds would be learnt anew at 2,048, from rows that nobody may wait for.
+        assert index._view.search_at_hand(QUERIES[0], 3, "memory") is None
+    for number in range(2_046, 2_060):
+        assert index.search(rows[number], 1) == [(f"v{number:06d}", pytest.approx(1.0))]
+    assert len(index._view._spaces["memory"].index) == 2_060
 
 
 def test_without_a_directory_there_is_no_place_for_exact_rows() -> None:
