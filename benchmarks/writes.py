@@ -31,7 +31,7 @@ def save(stage: Stage) -> None:
 
 def training(stage: Stage) -> None:
     """Single saves of a store that makes its index in the background, before, meanwhile and afterwards."""
-    with stage.cells("training", stage.options.sizes, ("ours",)) as cells:
+    with stage.cells("training", stage.options.sizes, ("ours", "ours-8bit")) as cells:
         block, most = stage.scale.block, stage.scale.blocks * stage.scale.block
         for cell in _make(stage, "training", cells, 2 * most + 2 * most):
             usual = [cell.ask("save", name="new", count=block, budget=60)["samples"] for _ in range(stage.scale.blocks)]

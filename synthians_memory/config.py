@@ -11,12 +11,13 @@ from typing import Any, Literal, Self, get_args
 
 from synthians_memory.errors import InvalidTypeError, InvalidValueError
 
-__all__ = ["CheckLevel", "Durability", "Metric", "StoreConfig", "WriteMode"]
+__all__ = ["CheckLevel", "Durability", "Metric", "StoreConfig", "VectorStorage", "WriteMode"]
 
 Metric = Literal["cosine", "ip", "l2"]
 Durability = Literal["commit", "interval"]
 WriteMode = Literal["through", "behind"]
 CheckLevel = Literal["off", "quick", "full"]
+VectorStorage = Literal["float32", "8-bit"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -33,6 +34,8 @@ class StoreConfig:
         exact_below: vectors of one kind below which every search compares all of them.
         target_recall: share of the exact ten nearest that an approximate search finds, as measured on a sample of
             the store's own vectors; 1: every search is exact.
+        vector_storage: how the vector index keeps vectors in memory. "8-bit": a quarter of the bytes, to find
+            candidates with; scores come from the exact rows, which are read from disk. Files are the same.
         durability: "commit": acknowledged means it survives a power cut. "interval": acknowledged means
             it is in the journal, forced to disk after flush_threshold changes or flush_interval seconds.
         flush_threshold: changes after which "interval" forces the journal to disk.
@@ -64,6 +67,7 @@ class StoreConfig:
     metric: Metric = "cosine"
     exact_below: int = 20_000
     target_recall: float = 0.99
+    vector_storage: VectorStorage = "float32"
     durability: Durability = "commit"
     flush_threshold: int = 20
     flush_interval: float = 1.0
@@ -89,6 +93,7 @@ class StoreConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "storage_path", _path_text(self.storage_path))
         _check_choice("metric", self.metric, Metric)
+        _check_choice("vector_storage", self.vector_storage, VectorStorage)
         _check_choice("durability", self.durability, Durability)
         _check_choice("write_mode", self.write_mode, WriteMode)
         _check_choice("startup_check", self.startup_check, CheckLevel)

@@ -9,6 +9,7 @@ from __future__ import annotations
 CONTENDERS: dict[str, tuple[str, dict[str, object]]] = {
     "ours": ("ours", {}),
     "ours-behind": ("ours", {"write_mode": "behind"}),
+    "ours-8bit": ("ours", {"vector_storage": "8-bit"}),
     "floor": ("floor", {}),
     "floor-lists": ("floor_lists", {}),
     "naive": ("naive", {}),
@@ -19,7 +20,7 @@ CONTENDERS: dict[str, tuple[str, dict[str, object]]] = {
     "qdrant": ("qdrant", {}),
     "langgraph": ("langgraph", {}),
 }
-OURS = ("ours", "ours-behind")
+OURS = ("ours", "ours-behind", "ours-8bit")
 VECTOR_PEERS = ("sqlite-vec", "chroma", "lancedb", "qdrant")
 SEARCH_PEERS = (*VECTOR_PEERS, "lancedb-index")
 PEERS = (*VECTOR_PEERS, "langgraph")

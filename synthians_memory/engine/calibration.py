@@ -5,14 +5,15 @@ It is not an index and trains nothing. Recall@k is the share of the k nearest ro
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from synthians_memory.config import Metric
-from synthians_memory.engine.exact import Bits, Matrix, Positions
+from synthians_memory.engine.exact import Matrix, Positions
 
-__all__ = ["DEEP", "SHALLOW", "Calibration", "Probing", "Sample", "calibrated"]
+__all__ = ["DEEP", "SHALLOW", "Calibration", "Recalls", "Sample", "calibrated"]
 
 # The two depths of search at which recall is measured.
 SHALLOW: Final = 10
@@ -51,19 +52,17 @@ class Calibration(NamedTuple):
         return int(np.ceil(self.shallow * (self.deep / self.shallow) ** part))
 
 
-class Probing(Protocol):
-    """An index of lists, as it is measured."""
-
-    @property
-    def lists(self) -> int:
-        """How many lists there are."""
-
-    def probe(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
-        """Distances and positions of the nearest in so many lists, a row for each query; -1 where there are none."""
+# (k, lists to probe) -> recall@k of each query of a sample.
+Recalls = Callable[[int, int], Matrix]
 
 
 class Sample:
-    """Rows taken as queries, and the nearest other rows to each: found exactly, a piece of all rows at a time."""
+    """Rows taken as queries, and the nearest other rows to each: found exactly, a piece of all rows at a time.
+
+    Attributes:
+        queries: the rows.
+        nearest: positions of the nearest others to each, nearest first; -1 where there are no more.
+    """
 
     def __init__(self, queries: Matrix, own: Positions, metric: Metric) -> None:
         """Nothing compared yet.
@@ -77,7 +76,7 @@ class Sample:
         self.own = own
         self._sign = np.float32(1 if metric == "l2" else -1)
         self._keys = np.full((len(queries), DEEP), np.inf, dtype=np.float32)
-        self._positions = np.full((len(queries), DEEP), -1, dtype=np.int64)
+        self.nearest = np.full((len(queries), DEEP), -1, dtype=np.int64)
 
     @property
     def wanted(self) -> int:
@@ -88,14 +87,14 @@ class Sample:
         """The nearest rows of one piece to each query; position -1 where the piece has fewer."""
         none = (positions == self.own[:, None]) | (positions < 0)
         keys = np.hstack([self._keys, np.where(none, np.float32(np.inf), self._sign * distances)])
-        places = np.hstack([self._positions, np.where(none, -1, positions)])
+        places = np.hstack([self.nearest, np.where(none, -1, positions)])
         best = np.argsort(keys, axis=1, kind="stable")[:, :DEEP]
         self._keys = np.take_along_axis(keys, best, axis=1)
-        self._positions = np.take_along_axis(places, best, axis=1)
+        self.nearest = np.take_along_axis(places, best, axis=1)
 
     def recalls(self, distances: Matrix, positions: Positions, k: int) -> Matrix:
         """Of each query the share of its `k` nearest that were found; a row as near as the k-th counts for it."""
-        right = self._positions[:, :k]
+        right = self.nearest[:, :k]
         # Where fewer than k others exist, all of them are wanted.
         sizes = np.maximum(1, (right >= 0).sum(axis=1))
         last = np.take_along_axis(self._keys, sizes[:, None] - 1, axis=1)
@@ -104,30 +103,43 @@ class Sample:
         found: Matrix = np.minimum(1, (near & valid).sum(axis=1) / sizes).astype(np.float32)
         return found
 
+    def recalls_in(self, lists: Positions, probed: Positions, k: int) -> Matrix:
+        """The same where everything in a list that is looked into is found.
 
-def calibrated(index: Probing, sample: Sample, target: float, living: Bits | None) -> Calibration | None:
-    """The fewest lists with which recall is `target`, also at the lower end of what the sample leaves open.
+        Args:
+            lists: in which each of `nearest` is; -1 where there is none.
+            probed: which are looked into, a row for each query.
+            k: at most as many as `nearest` has for each query.
+        """
+        right = lists[:, :k]
+        inside = np.zeros(right.shape, dtype=bool)
+        for number, row in enumerate(probed):
+            inside[number] = np.isin(right[number], row)
+        valid = right >= 0
+        found: Matrix = ((inside & valid).sum(axis=1) / np.maximum(1, valid.sum(axis=1))).astype(np.float32)
+        return found
+
+
+def calibrated(recalls: Recalls, lists: int, target: float) -> Calibration | None:
+    """The fewest of so many lists with which recall is `target`, also at the lower end of what the sample leaves open.
 
     None where half of all lists are not enough: then there is little to gain over looking into every row.
     """
-    shallow = _fewest(index, sample, SHALLOW, 1, target, living)
+    shallow = _fewest(recalls, lists, SHALLOW, 1, target)
     if shallow is None:
         return None
-    deep = _fewest(index, sample, DEEP, shallow[0], target, living)
-    return Calibration(shallow[0], deep[0] if deep else index.lists, shallow[1])
+    deep = _fewest(recalls, lists, DEEP, shallow[0], target)
+    return Calibration(shallow[0], deep[0] if deep else lists, shallow[1])
 
 
-def _fewest(
-    index: Probing, sample: Sample, k: int, least: int, target: float, living: Bits | None
-) -> tuple[int, float] | None:
+def _fewest(recalls: Recalls, lists: int, k: int, least: int, target: float) -> tuple[int, float] | None:
     for probes in _STEPS:
         if probes < least:
             continue
-        if probes * 2 > index.lists:
+        if probes * 2 > lists:
             break
-        # One more, for the query itself.
-        recalls = sample.recalls(*index.probe(sample.queries, k + 1, probes, living), k)
-        mean = float(recalls.mean())
-        if mean - _CERTAINTY * float(recalls.std()) / np.sqrt(len(recalls)) >= target:
+        found = recalls(k, probes)
+        mean = float(found.mean())
+        if mean - _CERTAINTY * float(found.std()) / np.sqrt(len(found)) >= target:
             return probes, mean
     return None

@@ -34,6 +34,7 @@ from synthians_memory.engine.stale_embeddings import is_stale
 from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import load_superblock
 from synthians_memory.engine.text_source import StateSource
+from synthians_memory.engine.vector_rows import RowStorage
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.errors import (
     ChangedOutsideError,
@@ -271,7 +272,8 @@ def _check_views(state: StoreState) -> Iterator[Finding]:
         return MemoryIndex(state.backend, facts.facts, state.clock.micros)
 
     def vectors() -> VectorView:
-        return VectorView(state.backend, facts.store_id, facts.metric, facts.embedding_dimension)
+        storage = RowStorage(state.config.vector_storage, scratch=False)
+        return VectorView(state.backend, facts.store_id, facts.metric, facts.embedding_dimension, storage=storage)
 
     for code, path, view, fresh in (
         ("index_damaged", INDEX, state.index, index),
@@ -294,6 +296,7 @@ def _reload(view: _View, fresh: Callable[[], _View], path: str) -> str:
             return ""
         loaded = fresh()
         problem = loaded.load() or f"{path} and its log lack changes that they had"
+        loaded.close()
         if loaded.position.epoch == reached.epoch and loaded.position.sequence >= reached.sequence:
             return ""
     return problem
@@ -344,7 +347,9 @@ def _check_vector_value(state: StoreState, key: Key, embedding_hash: bytes | Non
     row = state.index.row(key)
     if row is None or row.embedding_hash != embedding_hash:
         return None
-    entity, indexed = _intact(state, key), state.vectors.vector(key)
+    entity = _intact(state, key)
+    # Exact rows on disk that rotted are had anew from what is intact.
+    indexed = state.vectors.vector(key) if entity is not None else None
     if entity is None or entity.vector is None or indexed is None:
         return None
     wanted = prepare(entity.vector[None, :], state.superblock.metric)[0]

@@ -6,7 +6,6 @@ It is not the vector index: it knows no id and touches no file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -31,24 +30,32 @@ try:
 except ImportError:  # pragma: no cover - faiss-cpu is a dependency; NumPy serves where it cannot be loaded
     faiss = None
 
-__all__ = ["HAS_FAISS", "FaissIndex", "FlatFile", "InvertedIndex", "Training", "nearest_rows", "new_index"]
+__all__ = [
+    "GATHERED",
+    "HAS_FAISS",
+    "FaissIndex",
+    "FlatCodes",
+    "InvertedIndex",
+    "Quantizer",
+    "Training",
+    "bytes_of",
+    "empty_flat",
+    "nearest_rows",
+    "new_index",
+    "parsed",
+]
 
 HAS_FAISS: Final = faiss is not None
 # Up to so many allowed rows, gathering them and scanning is faster than a selector, whatever the number of all rows.
-_GATHERED: Final = 512
+GATHERED: Final = 512
 _PIECE: Final = 1 << 20
-# Few and large: between any two the interpreter may be busy with another thread.
-_FILE_PIECE: Final = 4 << 20
-_MOST_DIMENSIONS: Final = (1 << 31) - 1
-# In the bytes of a flat index: behind four letters for its kind, and its dimension.
-_ROWS_AT: Final = 8
 # So many queries at once are compared one by one still, so that each gets the distances that it gets alone.
 _QUERIES_AT_ONCE: Final = 16
 # Where less than this part of the allowed rows to be expected lies around a query, they are not spread evenly.
 _SPREAD: Final = 0.5
 # A FAISS direct map says of each row its list, above, and its place in that, below.
 _LIST_SHIFT: Final = 32
-# Looked for beyond k, so that of equally near rows the oldest are taken.
+# Looked for beyond k, so that the oldest of equals are taken.
 _TIES: Final = 6
 
 
@@ -56,11 +63,16 @@ def new_index(dimension: int, metric: Metric) -> RowIndex:
     """An empty exact index: FAISS where it can be loaded, NumPy elsewhere."""
     if not HAS_FAISS:
         return NumpyIndex(dimension, metric)
-    return FaissIndex(_empty_flat(dimension, metric), metric)
+    return FaissIndex(empty_flat(dimension, metric), metric)
 
 
-def _empty_flat(dimension: int, metric: Metric) -> Any:
+def empty_flat(dimension: int, metric: Metric) -> Any:
+    """A flat FAISS index without rows."""
     return faiss.IndexFlatL2(dimension) if metric == "l2" else faiss.IndexFlatIP(dimension)
+
+
+def _kind_of(metric: Metric) -> Any:
+    return faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
 
 
 class _Threads:
@@ -74,9 +86,7 @@ class _Threads:
         self._before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(self._count)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         faiss.omp_set_num_threads(self._before)
 
 
@@ -117,7 +127,7 @@ class FaissIndex:
         self, query: Vector, k: int, allowed: Positions | None = None, living: Bits | None = None
     ) -> tuple[Matrix, Positions]:
         """As `RowIndex.search`; one thread, since a single query gains nothing from more."""
-        if allowed is not None and len(allowed) <= _GATHERED:
+        if allowed is not None and len(allowed) <= GATHERED:
             return nearest_of(self._view()[allowed] if len(self) else self.rows(0, 0), query, k, allowed, self._metric)
         with _Threads(1):
             return self._scanned(query[None, :], k, allowed, living)[0]
@@ -126,7 +136,7 @@ class FaissIndex:
         self, queries: Matrix, k: int, allowed: Positions | None = None, living: Bits | None = None
     ) -> list[tuple[Matrix, Positions]]:
         """As `RowIndex.search_many`."""
-        if allowed is not None and len(allowed) <= _GATHERED:
+        if allowed is not None and len(allowed) <= GATHERED:
             return [self.search(query, k, allowed) for query in queries]
         found: list[tuple[Matrix, Positions]] = []
         with _Threads(1):
@@ -186,15 +196,24 @@ class InvertedIndex:
         self.calibration: Calibration | None = None
         self.lists, self._dimension = len(self.centroids), int(centroids.shape[1])
         self._metric: Metric = metric
-        kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
-        self._coarse = _empty_flat(self._dimension, metric)
+        self._coarse = empty_flat(self._dimension, metric)
         self._coarse.add(self.centroids)
-        self._ivf = faiss.IndexIVFFlat(self._coarse, self._dimension, self.lists, kind)
-        self._ivf.is_trained = True
-        self._ivf.set_direct_map_type(faiss.DirectMap.Array)
+        self._ivf = faiss.IndexIVFFlat(self._coarse, self._dimension, self.lists, _kind_of(metric))
+        self._make_ready()
         self._count = 0
         # By number of lists to probe: they take longer to make than some searches do.
         self._parameters: dict[int, Any] = {}
+
+    def _make_ready(self) -> None:
+        self._ivf.is_trained = True
+        self._ivf.set_direct_map_type(faiss.DirectMap.Array)
+
+    def _hold_codes(self, quantizer: Quantizer) -> None:
+        """Hold codes in place of rows from now on; no row was added yet."""
+        codes = faiss.ScalarQuantizer.QT_8bit, _kind_of(self._metric), False
+        self._ivf = faiss.IndexIVFScalarQuantizer(self._coarse, self._dimension, self.lists, *codes)
+        self._ivf.sq.train(quantizer.bounds)
+        self._make_ready()
 
     def __len__(self) -> int:
         return self._count
@@ -206,11 +225,20 @@ class InvertedIndex:
             self._ivf.invlists.resize(number, size + count)
             self._ivf.invlists.resize(number, size)
 
+    def lists_around(self, rows: Matrix, count: int) -> Positions:
+        """The lists nearest to each of `rows`, nearest first."""
+        with _Threads(1):
+            found: Positions = self._coarse.search(rows, count)[1]
+        return found
+
     def lists_of(self, rows: Matrix) -> Positions:
         """The list that each of `rows` belongs into."""
-        with _Threads(1):
-            found: Positions = self._coarse.search(rows, 1)[1][:, 0]
-        return found
+        return self.lists_around(rows, 1)[:, 0]
+
+    def lists_at(self, positions: Positions) -> Positions:
+        """The list that each row is in."""
+        entries: Positions = faiss.rev_swig_ptr(self._ivf.direct_map.array.data(), len(self))
+        return entries[positions] >> _LIST_SHIFT
 
     def add(self, rows: Matrix) -> None:
         """As `RowIndex.add`."""
@@ -242,18 +270,20 @@ class InvertedIndex:
         self, query: Vector, k: int, allowed: Positions | None = None, living: Bits | None = None
     ) -> tuple[Matrix, Positions]:
         """As `RowIndex.search`, with the recall that was measured; fewer than `k` only where fewer are allowed."""
-        if allowed is not None and len(allowed) <= _GATHERED:
-            return nearest_of(self._gathered(allowed), query, k, allowed, self._metric)
-        count, bits = (
-            len(self) if allowed is None else len(allowed),
-            bits_of(allowed, len(self)) if allowed is not None else living,
-        )
+        if allowed is not None and len(allowed) <= GATHERED:
+            return self._among(query, k, allowed)
+        count = len(self) if allowed is None else len(allowed)
+        bits = living if allowed is None else bits_of(allowed, len(self))
         probes = self._probes_among(query, k, allowed)
         with _Threads(1):
             found = self._found(query, min(k, count), count, probes, bits)
             if probes < self.lists and (len(found[0]) < k or not self._stays(found, query, count, probes, allowed)):
                 found = self._found(query, min(k, count), count, self.lists, bits)
         return found
+
+    def _among(self, query: Vector, k: int, allowed: Positions) -> tuple[Matrix, Positions]:
+        """The nearest of a few allowed rows."""
+        return nearest_of(self._gathered(allowed), query, k, allowed, self._metric)
 
     def _stays(
         self, found: tuple[Matrix, Positions], query: Vector, count: int, probes: int, allowed: Positions | None
@@ -270,7 +300,7 @@ class InvertedIndex:
         """As `RowIndex.search_many`."""
         count = len(self) if allowed is None else len(allowed)
         deep = allowed is not None and k * len(self) > count * DEEP
-        if count == 0 or (allowed is not None and (count <= _GATHERED or not deep)):
+        if count == 0 or (allowed is not None and (count <= GATHERED or not deep)):
             return [self.search(query, k, allowed, living) for query in queries]
         probes = self.lists if deep else self._probes(k)
         bits = living if allowed is None else bits_of(allowed, len(self))
@@ -282,7 +312,7 @@ class InvertedIndex:
         return found
 
     def probe(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
-        """As `Probing.probe`; on one thread."""
+        """Distances and positions of the nearest in so many lists, a row for each query; -1 where there are none."""
         with _Threads(1):
             return self._probed(queries, k, probes, living)
 
@@ -317,10 +347,8 @@ class InvertedIndex:
         near = self._probes(k / share)
         if k > share * DEEP or near == self.lists:
             return self.lists
-        entries = faiss.rev_swig_ptr(self._ivf.direct_map.array.data(), len(self))
-        counts = np.bincount(entries[allowed] >> _LIST_SHIFT, minlength=self.lists)
-        with _Threads(1):
-            around = self._coarse.search(query[None, :], near)[1][0]
+        counts = np.bincount(self.lists_at(allowed), minlength=self.lists)
+        around = self.lists_around(query[None, :], near)[0]
         rows = sum(self._ivf.invlists.list_size(number) for number in around.tolist())
         share_around = min(share, counts[around].sum() / max(1, rows))
         if share_around < _SPREAD * share or k > share_around * DEEP:
@@ -367,6 +395,61 @@ def _keep_in_list(lists: Any, number: int, moved: Positions) -> None:
     lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(kept))
 
 
+class Quantizer:
+    """Rows as one byte for each number, between two bounds for each of a row's numbers."""
+
+    def __init__(self, bounds: Matrix) -> None:
+        """`bounds`: the least numbers, then the greatest, a row each; what lies beyond becomes the nearest within."""
+        self.bounds = np.ascontiguousarray(bounds, dtype=np.float32)
+        self._codec = faiss.IndexScalarQuantizer(bounds.shape[1], faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_L2)
+        self._codec.train(self.bounds)
+
+    def rendered(self, rows: Matrix) -> Matrix:
+        """The rows as their codes have them."""
+        with _Threads(1):
+            found: Matrix = self._codec.sa_decode(self._codec.sa_encode(np.ascontiguousarray(rows, dtype=np.float32)))
+        return found
+
+
+class FlatCodes:
+    """The codes of rows, in the rows' order; changed and searched as a `RowIndex` is."""
+
+    def __init__(self, quantizer: Quantizer, metric: Metric) -> None:
+        dimension = quantizer.bounds.shape[1]
+        self._flat = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, _kind_of(metric))
+        self._flat.train(quantizer.bounds)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows, before the first is added."""
+        self._flat.codes.resize(rows * self._flat.code_size)
+        self._flat.reset()
+
+    def add(self, rows: Matrix) -> None:
+        """As `RowIndex.add`."""
+        with _Threads(1):
+            self._flat.add(np.ascontiguousarray(rows, dtype=np.float32))
+
+    def scan(self, query: Vector, k: int, bits: Bits | None) -> tuple[Matrix, Positions]:
+        """The `k` rows whose codes are nearest, nearest first, of those chosen by `bits`; -1 where there are fewer."""
+        parameters = None if bits is None else faiss.SearchParameters(sel=_selector(bits))
+        with _Threads(1):
+            distances, positions = self._flat.search(query[None, :], k, params=parameters)
+        return distances[0], positions[0]
+
+    def rendered(self, positions: Positions) -> Matrix:
+        """The rows at these positions as their codes have them."""
+        size = self._flat.code_size
+        codes = faiss.rev_swig_ptr(self._flat.codes.data(), self._flat.ntotal * size).reshape(-1, size)[positions]
+        with _Threads(1):
+            found: Matrix = self._flat.sa_decode(np.ascontiguousarray(codes))
+        return found
+
+    def keep(self, positions: Positions) -> None:
+        """As `RowIndex.keep`."""
+        packed = ~bits_of(positions, self._flat.ntotal)
+        self._flat.remove_ids(_selector(packed))
+
+
 class Training:
     """Centroids found by k-means, one round at a time, on one thread; deterministic."""
 
@@ -383,7 +466,7 @@ class Training:
     def round(self) -> None:
         """Move the centroids once; it does not hold the interpreter."""
         with _Threads(1):
-            self._clustering.train(self._rows, _empty_flat(self._rows.shape[1], self._metric))
+            self._clustering.train(self._rows, empty_flat(self._rows.shape[1], self._metric))
 
     def centroids(self) -> Matrix:
         """As they are after the last round."""
@@ -393,102 +476,25 @@ class Training:
 
 def nearest_rows(queries: Matrix, rows: Matrix, k: int, metric: Metric) -> tuple[Matrix, Positions]:
     """Distances and places in `rows` of the `k` nearest to each query, exactly; -1 where there are fewer. One thread."""
-    kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
     with _Threads(1):
-        distances, places = faiss.knn(queries, rows, k, metric=kind)
+        distances, places = faiss.knn(queries, rows, k, metric=_kind_of(metric))
     return distances, places
 
 
-class FlatFile:
-    """The bytes of a FAISS file, taken one piece after the other, so that no second copy of its rows is ever held.
-
-    Nothing of it counts before its hash is known to be right. Only a file that begins as FAISS itself begins
-    a flat index of as many rows is taken as rows; any other is kept, for FAISS to parse.
-    """
-
-    def __init__(self, size: int, dimension: int, metric: Metric, spare_bytes: int = 0) -> None:
-        """Nothing taken yet.
-
-        Args:
-            size: length of the file in bytes.
-            dimension: of the vectors it should hold.
-            metric: of the index it should hold.
-            spare_bytes: of rows that will be added to the index later.
-        """
-        self._dimension = dimension
-        self._metric: Metric = metric
-        self._row_bytes = 4 * dimension
-        self._head, self._rows = b"", 0
-        self._flat: Any = None
-        # What is no whole row yet; without an index, everything.
-        self._kept: list[bytes] = []
-        if HAS_FAISS and 0 < dimension <= _MOST_DIMENSIONS:
-            self._flat = _empty_flat(dimension, metric)
-            self._head, self._rows = _head_of(self._flat, size)
-            # Room for all rows at once; the vector of an emptied index keeps what it has taken.
-            self._flat.codes.resize(self._rows * self._row_bytes + spare_bytes)
-            self._flat.reset()
-
-    @property
-    def wanted(self) -> int:
-        """How many bytes should be taken next."""
-        rows = max(1, _FILE_PIECE // max(1, self._row_bytes))
-        return len(self._head) + rows * max(1, self._row_bytes)
-
-    def take(self, piece: bytes) -> None:
-        """Take the next bytes, at least one."""
-        if self._head:
-            if not piece.startswith(self._head):
-                self._flat = None
-            else:
-                piece = piece[len(self._head) :]
-            self._head = b""
-        self._kept.append(piece)
-        if self._flat is not None:
-            self._add_rows()
-
-    def _add_rows(self) -> None:
-        data = b"".join(self._kept)
-        rows = len(data) // self._row_bytes
-        if rows:
-            self._flat.add(np.frombuffer(data, dtype="<f4", count=rows * self._dimension).reshape(rows, -1))
-        self._kept = [data[rows * self._row_bytes :]]
-
-    def index(self) -> FaissIndex:
-        """The index in the bytes taken, whose hash was verified before.
-
-        Raises:
-            DamagedViewError: not a flat index of this dimension and metric, or FAISS is missing.
-        """
-        data = b"".join(self._kept)
-        if self._flat is None:
-            return _parse(data, self._dimension, self._metric)
-        if data or self._head or self._flat.ntotal != self._rows:
-            raise DamagedViewError("the FAISS file has another length than it says")
-        return FaissIndex(self._flat, self._metric)
+def bytes_of(flat: Any) -> bytes:
+    """The file that FAISS writes of a flat index."""
+    found: bytes = faiss.serialize_index(flat).tobytes()
+    return found
 
 
-def _head_of(flat: Any, size: int) -> tuple[bytes, int]:
-    """What stands before the rows in a file of `size` bytes that FAISS writes of an index like `flat`, and how many rows.
-
-    The bytes of `flat`, which is empty, with the number of rows behind its kind and dimension, and that of the
-    rows' numbers at the end.
-    """
-    empty: bytes = faiss.serialize_index(flat).tobytes()
-    numbers = max(0, size - len(empty)) // 4
-    rows = numbers // int(flat.d)
-    counts = rows.to_bytes(8, "little"), numbers.to_bytes(8, "little")
-    return empty[:_ROWS_AT] + counts[0] + empty[_ROWS_AT + 8 : -8] + counts[1], rows
-
-
-def _parse(data: bytes, dimension: int, metric: Metric) -> FaissIndex:
+def parsed(data: bytes, dimension: int, metric: Metric) -> FaissIndex:
+    """The flat index in the bytes of a FAISS file whose hash was verified; DamagedViewError where it is none."""
     if not HAS_FAISS:
         raise DamagedViewError("the FAISS file cannot be read: faiss is not installed")
     try:
         found = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
     except RuntimeError as error:
         raise DamagedViewError(f"FAISS cannot parse its file: {error}") from error
-    wanted = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
-    if not isinstance(found, faiss.IndexFlat) or found.d != dimension or found.metric_type != wanted:
+    if not isinstance(found, faiss.IndexFlat) or found.d != dimension or found.metric_type != _kind_of(metric):
         raise DamagedViewError("the FAISS file holds an index of another kind, dimension or metric")
     return FaissIndex(found, metric)

@@ -37,6 +37,7 @@ from synthians_memory.engine.state import StoreState
 from synthians_memory.engine.superblock import Superblock, store_superblock
 from synthians_memory.engine.superblock_recovery import find_superblock
 from synthians_memory.engine.training import Approximation
+from synthians_memory.engine.vector_rows import RowStorage
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import NOWHERE, Position
 from synthians_memory.errors import DiskError, DiskFullError, NotAStoreError
@@ -143,7 +144,7 @@ def read_index(backend: Backend, config: StoreConfig, clock: Clock) -> tuple[Sto
         raise NotAStoreError(
             f"{backend.location} holds no store", path=SUPERBLOCK, hint="Give the path of a store, or make one first."
         )
-    state = _new_state(backend, config, clock, superblock)
+    state = _new_state(backend, config, clock, superblock, read_only=True)
     state.read_only_reason = "it was opened with read_only=True"
     state.notes.extend(notes)
     return state, _read_beside_writer(state)
@@ -204,14 +205,17 @@ def _read_beside_writer(state: StoreState) -> JournalContents:
     return contents
 
 
-def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: Superblock) -> StoreState:
+def _new_state(
+    backend: Backend, config: StoreConfig, clock: Clock, superblock: Superblock, *, read_only: bool = False
+) -> StoreState:
     def facts() -> dict[str, Any]:
         return state.superblock.facts()
 
     index = MemoryIndex(backend, facts, clock.micros)
     approximation = Approximation(config.exact_below, config.target_recall)
     facts_of_vectors = superblock.store_id, superblock.metric, superblock.embedding_dimension
-    vectors = VectorView(backend, *facts_of_vectors, approximation)
+    storage = RowStorage(config.vector_storage, scratch=not read_only)
+    vectors = VectorView(backend, *facts_of_vectors, approximation, storage)
     state = StoreState(
         backend=backend,
         config=config,
@@ -225,6 +229,7 @@ def _new_state(backend: Backend, config: StoreConfig, clock: Clock, superblock: 
         cache=ByteLRU(config.cache_bytes),
         opened_micros=clock.micros(),
     )
+    vectors.source = state.embedding
     return state
 
 

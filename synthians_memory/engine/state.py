@@ -25,7 +25,7 @@ from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Position
 from synthians_memory.errors import ChangedOutsideError, DamagedError, DamagedFileError, DiskError, NotRegularFileError
 from synthians_memory.layout import Kind, entity_path
-from synthians_memory.models import Entity
+from synthians_memory.models import Entity, Vector
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.journal import Journal
@@ -163,6 +163,14 @@ class StoreState:
         """
         cached = self.cached(key)
         return self._load_from_file(key) if cached is None else cached[0]
+
+    def embedding(self, key: Key) -> Vector | None:
+        """That of the acknowledged version of an entity; None also where that version cannot be had. Thread-safe."""
+        try:
+            entity = self.load(key)
+        except (DamagedError, ChangedOutsideError, DiskError):
+            return None
+        return None if entity is None else entity.vector
 
     def is_decided(self, key: Key) -> bool:
         """Whether something stands before the file of an entity: the overlay, or a staged version. Never blocks."""

@@ -15,9 +15,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from synthians_memory.config import Metric
-from synthians_memory.engine.calibration import Calibration, Sample, calibrated
+from synthians_memory.config import Metric, VectorStorage
+from synthians_memory.engine.calibration import Calibration, Recalls, Sample, calibrated
 from synthians_memory.engine.centroid_file import Trained
+from synthians_memory.engine.coded_index import CodedLists, exact_rows_of, lists_like
+from synthians_memory.engine.coding import Bounds
 from synthians_memory.engine.exact import Bits, Matrix, Positions
 from synthians_memory.engine.faiss_index import HAS_FAISS, InvertedIndex, Training, nearest_rows
 from synthians_memory.engine.vector_space import VectorSpace
@@ -110,6 +112,8 @@ class Trainer:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self.training: Kind | None = None
+        # How rows are held, for those who ask.
+        self.storage: VectorStorage = "float32"
         # What the file should hold, where that has changed.
         self.unsaved = False
 
@@ -217,13 +221,31 @@ class Trainer:
         """An index of the rows that are there now, and what was measured with it."""
         count = len(space.index)
         centroids = self._centroids(kind, space, count) if trained is None else trained.centroids
-        index = InvertedIndex(centroids, self._metric)
+        index = lists_like(space.index, centroids, self._metric)
         sample, living = self._sample(kind, space, count)
-        lists = [index.lists_of(piece) for piece in self._compared(kind, space, count, sample)]
+        lists, bounds = [], Bounds(sample.queries.shape[1])
+        for piece in self._compared(kind, space, count, sample):
+            lists.append(index.lists_of(piece))
+            if isinstance(index, CodedLists):
+                bounds.take(piece)
+        if isinstance(index, CodedLists):
+            index.learn(bounds)
         index.reserve(np.concatenate(lists))
         for piece, its in zip(self._pieces(kind, space, 0, count), lists, strict=True):
             index.add_to(piece, its)
-        return index, calibrated(index, sample, self._approximation.target_recall, living)
+        recalls = self._recalls(index, index, sample, living)
+        return index, calibrated(recalls, index.lists, self._approximation.target_recall)
+
+    def _recalls(
+        self, index: InvertedIndex, probing: InvertedIndex | _Shared, sample: Sample, living: Bits | None
+    ) -> Recalls:
+        """How recall is measured: by searches; where they find all that is in a list, by where the nearest rows are."""
+        if not isinstance(index, CodedLists):
+            # One more, for the query itself.
+            return lambda k, probes: sample.recalls(*probing.probe(sample.queries, k + 1, probes, living), k)
+        with self._lock:
+            lists = np.where(sample.nearest < 0, -1, index.lists_at(sample.nearest))
+        return lambda k, probes: sample.recalls_in(lists, index.lists_around(sample.queries, probes), k)
 
     def _centroids(self, kind: Kind, space: VectorSpace, count: int) -> Matrix:
         lists = max(16, int(2 * count**0.5))
@@ -265,7 +287,8 @@ class Trainer:
         sample, living = self._sample(kind, space, count)
         for _ in self._compared(kind, space, count, sample):
             pass
-        calibration = calibrated(_Shared(index, self._lock), sample, self._approximation.target_recall, living)
+        recalls = self._recalls(index, _Shared(index, self._lock), sample, living)
+        calibration = calibrated(recalls, index.lists, self._approximation.target_recall)
         # Without one, every list is looked into until the index is trained anew.
         index.calibration = calibration
         standing = self._standings.setdefault(kind, _Standing())
@@ -309,6 +332,8 @@ class Trainer:
                         index.add(rows)
                     self._go_on(kind, space)
                     self._standings[kind] = standing
+                    if isinstance(index, CodedLists):
+                        index.serving = True
                     space.index = index
                     return
             index.add(rows)
@@ -339,7 +364,10 @@ class Trainer:
         # In this order and without the lock, which a search may hold for long: an index comes after its standing.
         index = space.index if space is not None else None
         standing = self._standings.get(kind, _Standing())
-        found: dict[str, Any] = {"index": "exact", "training": self.training == kind}
+        found: dict[str, Any] = {"index": "exact", "training": self.training == kind, "storage": self.storage}
+        exact = exact_rows_of(index) if index is not None else None
+        if exact is not None:
+            found["exact_rows_in_memory"] = exact.held
         if isinstance(index, InvertedIndex):
             found |= {"index": "lists", "lists": index.lists, "trained_on": standing.trained_rows}
             if index.calibration is not None:
@@ -355,10 +383,6 @@ class _Shared:
     def __init__(self, index: InvertedIndex, lock: threading.Lock) -> None:
         self._index = index
         self._lock = lock
-
-    @property
-    def lists(self) -> int:
-        return self._index.lists
 
     def probe(self, queries: Matrix, k: int, probes: int, living: Bits | None) -> tuple[Matrix, Positions]:
         found = []

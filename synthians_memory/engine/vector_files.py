@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from synthians_memory.codec import unseal
 from synthians_memory.config import Metric
 from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.exact import RowIndex
-from synthians_memory.engine.faiss_index import FlatFile
+from synthians_memory.engine.exact_rows import FiledRows
+from synthians_memory.engine.flat_file import MOST_DIMENSIONS, FlatFile, RowScan
 from synthians_memory.engine.sections import Members, read_sections
 from synthians_memory.engine.vector_log import VectorLog, read_log
 from synthians_memory.engine.view import Position
@@ -22,7 +23,7 @@ from synthians_memory.errors import DamagedViewError, InvalidValueError
 from synthians_memory.layout import FAISS_FILE, FAISS_NEXT, MAPPING, VECTORS_LOG, Kind
 from synthians_memory.storage.backend import Backend
 
-__all__ = ["MEMBERS", "Mapping", "Slots", "VectorFiles", "read_vector_files"]
+__all__ = ["MEMBERS", "Coded", "Mapping", "Slots", "VectorFiles", "read_vector_files"]
 
 MEMBERS: Final[dict[Kind, str]] = {"memory": "memories", "assembly": "assemblies"}
 _KINDS: Final[dict[str, Kind]] = {member: kind for kind, member in MEMBERS.items()}
@@ -105,7 +106,13 @@ class VectorFiles(NamedTuple):
     outlived: bool = False
 
 
-def read_vector_files(backend: Backend, store_id: str, metric: Metric, dimension: int | None) -> VectorFiles:
+# Makes an index that holds codes for rows that stay in their file.
+Coded = Callable[[FiledRows, int], RowIndex]
+
+
+def read_vector_files(
+    backend: Backend, store_id: str, metric: Metric, dimension: int | None, coded: Coded | None = None
+) -> VectorFiles:
     """Read and verify the files of the vector index; changes nothing. Thread-safe.
 
     Args:
@@ -113,6 +120,7 @@ def read_vector_files(backend: Backend, store_id: str, metric: Metric, dimension
         store_id: of the store.
         metric: of the store.
         dimension: of the store; None where it is not fixed yet.
+        coded: takes the rows of a flat file and their dimension; None: rows are read into memory.
 
     Raises:
         DiskError: one of them cannot be read.
@@ -125,7 +133,7 @@ def read_vector_files(backend: Backend, store_id: str, metric: Metric, dimension
     if dimension is not None and mapping.dimension != dimension:
         return VectorFiles(f"{MAPPING} is of another dimension than the store", outlived=True)
     try:
-        rows, next_counts = _read_rows(backend, mapping, metric)
+        rows, next_counts = _read_rows(backend, mapping, metric, coded)
     except DamagedViewError as error:
         return VectorFiles(error.message, mapping)
     if len(rows) != sum(len(slots.entity_ids) for slots in mapping.slots.values()):
@@ -172,13 +180,15 @@ def _mapping_of(members: Iterator[Members]) -> Mapping:
     )
 
 
-def _read_rows(backend: Backend, mapping: Mapping, metric: Metric) -> tuple[RowIndex, bool]:
+def _read_rows(backend: Backend, mapping: Mapping, metric: Metric, coded: Coded | None) -> tuple[RowIndex, bool]:
     """The rows in the file that `mapping` names, and whether that is the one which was not renamed yet."""
     log = backend.stat(VECTORS_LOG)
     for path in (FAISS_FILE, FAISS_NEXT):
         stat = backend.stat(path)
         if stat is None or stat.kind != "file" or stat.size != mapping.faiss_bytes:
             continue
+        if coded is not None and (found := _coded_rows(backend, path, mapping, metric, coded)) is not None:
+            return found, path == FAISS_NEXT
         file = FlatFile(mapping.faiss_bytes, mapping.dimension, metric, spare_bytes=log.size if log else 0)
         digest = _feed(backend, path, file)
         if _is_named(digest, mapping):
@@ -186,7 +196,23 @@ def _read_rows(backend: Backend, mapping: Mapping, metric: Metric) -> tuple[RowI
     raise DamagedViewError(f"{FAISS_FILE} does not match the hash in {MAPPING}", path=FAISS_FILE)
 
 
-def _feed(backend: Backend, path: str, file: FlatFile) -> str:
+def _coded_rows(backend: Backend, path: str, mapping: Mapping, metric: Metric, coded: Coded) -> RowIndex | None:
+    """Codes of the rows in the file at `path`; None where it is not the one that `mapping` names, or not a flat one."""
+    if not 0 < mapping.dimension <= MOST_DIMENSIONS:
+        return None
+    file = backend.open_read(path)
+    if file is None:
+        return None
+    scan = RowScan(mapping.faiss_bytes, mapping.dimension, metric)
+    named = _is_named(_feed(backend, path, scan), mapping)
+    filed = scan.filed(file) if named else None
+    if filed is None:
+        file.close()
+        return None
+    return coded(filed, mapping.dimension)
+
+
+def _feed(backend: Backend, path: str, file: FlatFile | RowScan) -> str:
     """Hand the bytes at `path` to `file`; returns their hash."""
     hasher = hashlib.sha256()
     offset = 0

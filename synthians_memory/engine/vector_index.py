@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from synthians_memory.config import Metric, StoreConfig
+from synthians_memory.config import Metric, StoreConfig, VectorStorage
 from synthians_memory.engine.training import Approximation
+from synthians_memory.engine.vector_rows import RowStorage
 from synthians_memory.engine.vectors import VectorView
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.errors import DamagedViewError, DimensionError, InvalidValueError
@@ -47,6 +48,7 @@ class MemoryVectorIndex:
         backend: Backend | None = None,
         exact_below: int = StoreConfig.exact_below,
         target_recall: float = StoreConfig.target_recall,
+        vector_storage: VectorStorage = StoreConfig.vector_storage,
     ) -> None:
         """An empty index.
 
@@ -57,24 +59,34 @@ class MemoryVectorIndex:
             backend: another medium than the local disk.
             exact_below: as in `StoreConfig`.
             target_recall: as in `StoreConfig`.
+            vector_storage: as in `StoreConfig`; "8-bit" needs a path or a back end, where the exact rows are.
         """
-        checked = StoreConfig(exact_below=exact_below, target_recall=target_recall)
+        checked = StoreConfig(exact_below=exact_below, target_recall=target_recall, vector_storage=vector_storage)
+        self._storage = RowStorage(checked.vector_storage)
         self._approximation = Approximation(checked.exact_below, checked.target_recall)
         if dimension < 1:
             raise InvalidValueError(f"dimension is {dimension}; it must be at least 1")
         self.dimension = dimension
         self.metric: Metric = metric
         self._has_directory = path is not None or backend is not None
+        if self._storage.coded and not self._has_directory:
+            raise InvalidValueError("8-bit storage keeps exact vectors in files", hint="Give the index a path.")
         self._backend: Backend = MemoryBackend()
         if backend is not None:
             self._backend = backend
         elif path is not None:
             self._backend = LocalBackend(path, create=True)
+        if self._storage.coded:
+            self._make_folder(self._backend)
         self._view = self._new_view()
         self._sequence = 0
 
     def _new_view(self) -> VectorView:
-        return VectorView(self._backend, _STORE_ID, self.metric, self.dimension, self._approximation)
+        return VectorView(self._backend, _STORE_ID, self.metric, self.dimension, self._approximation, self._storage)
+
+    def _make_folder(self, backend: Backend) -> None:
+        if backend.make_folder(VECTORS):
+            backend.sync_folder("")
 
     def __len__(self) -> int:
         return self._view.count("memory")
@@ -144,8 +156,7 @@ class MemoryVectorIndex:
     def save(self) -> None:
         """Make the index durable in its directory; raises InvalidValueError without one, and DiskError."""
         backend = self._directory()
-        if backend.make_folder(VECTORS):
-            backend.sync_folder("")
+        self._make_folder(backend)
         self._sequence = max(self._sequence, self._view.position.sequence) + 1
         self._view.freeze(Position(_STORE_ID, self._sequence))
         self._view.persist()

@@ -45,6 +45,15 @@ class FrozenSpace(NamedTuple):
     vector_ids: array[int]
     hashes: dict[str, bytes]
 
+    @property
+    def alive(self) -> int:
+        """How many living rows there are."""
+        return len(self.hashes)
+
+    def positions(self) -> Positions:
+        """Of the living rows, ascending."""
+        return np.flatnonzero(np.array([i is not None for i in self.ids], dtype=bool))
+
     def slots(self) -> Iterator[Slot]:
         """Those of the living rows, in the rows' order, which is that of the vector ids."""
         for entity_id, vector_id in zip(self.ids, self.vector_ids, strict=True):

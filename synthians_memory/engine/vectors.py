@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
-import orjson
 
 from synthians_memory.codec import seal_pieces
 from synthians_memory.config import Metric
@@ -21,10 +21,10 @@ from synthians_memory.embedder import Embedder
 from synthians_memory.engine.centroid_file import CentroidFile
 from synthians_memory.engine.documents import write_whole
 from synthians_memory.engine.exact import Matrix, RowIndex, prepare
-from synthians_memory.engine.faiss_index import HAS_FAISS, new_index
+from synthians_memory.engine.faiss_index import HAS_FAISS
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.training import EXACT, Approximation
-from synthians_memory.engine.vector_files import MEMBERS, Mapping, VectorFiles, read_vector_files
+from synthians_memory.engine.vector_files import Mapping, VectorFiles, read_vector_files
 from synthians_memory.engine.vector_log import (
     VectorChange,
     VectorLog,
@@ -33,11 +33,14 @@ from synthians_memory.engine.vector_log import (
     log_header,
     matrix_of,
 )
-from synthians_memory.engine.vector_search import DEAD_FEW, VectorSearcher
-from synthians_memory.engine.vector_space import FrozenSpace, Slot, VectorSpace
+from synthians_memory.engine.vector_rows import IN_MEMORY, RowStorage, VectorRows
+from synthians_memory.engine.vector_search import DEAD_FEW
+from synthians_memory.engine.vector_snapshot import Frozen, Snapshot, faiss_pieces, mapping_pieces
+from synthians_memory.engine.vector_space import Slot
 from synthians_memory.engine.view import Change, Position
 from synthians_memory.engine.view_log import ViewLog
-from synthians_memory.layout import FAISS_FILE, FAISS_NEXT, FORMAT_VERSION, MAPPING, VECTORS, VECTORS_LOG, Kind
+from synthians_memory.errors import DamagedViewError, DiskError
+from synthians_memory.layout import FAISS_FILE, FAISS_NEXT, MAPPING, VECTORS, VECTORS_LOG, Kind
 from synthians_memory.models import Vector
 from synthians_memory.storage.backend import Backend
 
@@ -50,7 +53,7 @@ _SMALL: Final = 1024 * 1024
 _MOST_WAITING: Final = 256
 # Rows of dead vectors are dropped when they are this share of all; until then a search looks past them.
 _DEAD_SHARE: Final = 0.2
-_ROWS_A_PIECE: Final = 4096
+_ROWS_A_PIECE: Final = 1024
 # Smaller files are read sooner than a thread starts to pay.
 _WORTH_A_THREAD: Final = 8 * 1024 * 1024
 
@@ -66,16 +69,7 @@ class MadeWith:
     embedder: Embedder | None
 
 
-@dataclass(slots=True)
-class _Frozen:
-    """What a snapshot is written from: rows never change in place, so positions are enough."""
-
-    dimension: int
-    next_vector_id: int
-    spaces: dict[Kind, FrozenSpace]
-
-
-class VectorView(VectorSearcher):
+class VectorView(VectorRows):
     """All vectors of a store; applied by the writer, searched by any thread, persisted by one.
 
     One lock covers the rows: a search and a change exclude each other, and nothing else is done under it.
@@ -93,11 +87,18 @@ class VectorView(VectorSearcher):
         metric: Metric,
         dimension: int | None,
         approximation: Approximation = EXACT,
+        storage: RowStorage = IN_MEMORY,
     ) -> None:
+        """Args:
+        backend: where the files are.
+        store_id: of the store.
+        metric, dimension: of its vectors.
+        approximation: when searches may be approximate.
+        storage: how rows are held.
+        """
         self._centroids = CentroidFile(backend, store_id, metric)
-        super().__init__(metric, dimension, approximation, self._centroids)
+        super().__init__(metric, dimension, approximation, self._centroids, backend, storage)
         self._approximation = approximation
-        self._backend = backend
         self._store_id = store_id
         # None: the embedder that the store was opened with.
         self.made_with: MadeWith | None = None
@@ -107,7 +108,7 @@ class VectorView(VectorSearcher):
         self._frozen_position = self.position
         self._pending: list[VectorChange] = []
         self._group: list[VectorChange] = []
-        self._frozen: _Frozen | None = None
+        self._frozen: Frozen | None = None
         self._snapshot_bytes = 0
         self._has_snapshot = False
         self._next_counts = False
@@ -117,7 +118,9 @@ class VectorView(VectorSearcher):
 
     def like(self, dimension: int | None) -> VectorView:
         """An empty view of the same store for vectors of another length."""
-        return VectorView(self._backend, self._store_id, self.metric, dimension, self._approximation)
+        view = VectorView(self._backend, self._store_id, self.metric, dimension, self._approximation, self._storage)
+        view.source = self.source
+        return view
 
     # Reading
 
@@ -178,6 +181,7 @@ class VectorView(VectorSearcher):
                 self._put(key, vector, embedding_hash)
             if sum(map(len, self._waiting.values())) >= _MOST_WAITING:
                 self._index_waiting()
+                self._settle()
 
     def _put(self, key: Key, vector: Vector, embedding_hash: bytes) -> None:
         if self.dimension is None:
@@ -197,11 +201,6 @@ class VectorView(VectorSearcher):
                 self._space(kind).index.add(rows)
                 self._waiting[kind] = []
 
-    def _space(self, kind: Kind) -> VectorSpace:
-        if kind not in self._spaces:
-            self._spaces[kind] = VectorSpace(new_index(self.dimension or 0, self.metric))
-        return self._spaces[kind]
-
     def _kill(self, key: Key) -> None:
         space = self._spaces.get(key[0])
         if space is not None:
@@ -216,14 +215,17 @@ class VectorView(VectorSearcher):
         """Let go of the rows of dead vectors; not while a snapshot is being written."""
         with self._lock:
             self._index_waiting()
-            for space in self._spaces.values():
+            for kind, space in self._spaces.items():
                 if space.dead and self._frozen is None:
-                    space.compact()
+                    # Whoever trains on its rows sees that they are others.
+                    self._spaces[kind] = copy(space)
+                    self._spaces[kind].compact()
 
     def freeze(self, position: Position) -> None:
         """As `View.freeze`. Dead rows are dropped here, while no snapshot is written and nothing trained."""
         with self._lock:
             self._index_waiting()
+            self._settle()
             self._group += self._pending
             self._pending = []
             self._frozen_position = position
@@ -235,7 +237,7 @@ class VectorView(VectorSearcher):
             due = self._frozen is not None or self.snapshot_due()
             if HAS_FAISS and self.dimension is not None and due:
                 spaces = {kind: space.freeze() for kind, space in self._spaces.items()}
-                self._frozen = _Frozen(self.dimension, self._next_vector_id, spaces)
+                self._frozen = Frozen(self.dimension, self._next_vector_id, spaces)
 
     def snapshot_due(self) -> bool:
         """As `View.snapshot_due`."""
@@ -251,7 +253,11 @@ class VectorView(VectorSearcher):
             self._group = []
             return
         if self._frozen is not None:
-            self._write_snapshot(self._frozen)
+            try:
+                self._write_snapshot(self._frozen)
+            except DamagedViewError as error:
+                message = f"no snapshot of the vector index can be written: {error.message}"
+                raise DiskError(message, path=error.path, hint=DamagedViewError.hint_default) from error
         elif self._frozen_position != self.position:
             self._log.append(encode_group(self._group, self._frozen_position, self._store_id))
         self._group = []
@@ -271,9 +277,9 @@ class VectorView(VectorSearcher):
             self.trainer.unsaved = True
             raise
 
-    def _write_snapshot(self, frozen: _Frozen) -> None:
+    def _write_snapshot(self, frozen: Frozen) -> None:
         digest, length = self._write_faiss(frozen)
-        pieces = self._mapping_pieces(frozen, digest, length)
+        pieces = mapping_pieces(frozen, self._snapshot_of(digest, length))
         # The commit point of the pair: mapping.json names the hash of the FAISS file that belongs to it.
         write_whole(self._backend, MAPPING, seal_pieces(pieces))
         self._next_counts = True
@@ -282,24 +288,22 @@ class VectorView(VectorSearcher):
         self._log.invalidate()
         self._log.start(log_header(self._frozen_position, self._store_id))
         self._has_snapshot = True
+        self._read_from_snapshot(frozen, lambda: self._frozen is frozen)
 
-    def _write_faiss(self, frozen: _Frozen) -> tuple[str, int]:
-        index = new_index(frozen.dimension, self.metric)
-        for rows in self._frozen_rows(frozen):
-            index.add(rows)
+    def _snapshot_of(self, digest: str, length: int) -> Snapshot:
+        return Snapshot(self._frozen_position, self._store_id, self.metric, length, digest)
+
+    def _write_faiss(self, frozen: Frozen) -> tuple[str, int]:
+        """Write what FAISS would write of a flat index of the rows, without a copy of all of them."""
         self._finish_rename()
         file = self._backend.create(FAISS_NEXT)
         hasher = hashlib.sha256()
         length = 0
-
-        def sink(piece: bytes) -> None:
-            nonlocal length
-            hasher.update(piece)
-            length += len(piece)
-            file.write(piece)
-
         try:
-            index.serialise(sink)
+            for piece in faiss_pieces(frozen, self.metric, self._frozen_rows(frozen)):
+                hasher.update(piece)
+                length += len(piece)
+                file.write(piece)
             file.sync()
         finally:
             file.close()
@@ -317,7 +321,7 @@ class VectorView(VectorSearcher):
         else:
             self._backend.unlink(FAISS_NEXT)
 
-    def _frozen_rows(self, frozen: _Frozen) -> Iterator[Matrix]:
+    def _frozen_rows(self, frozen: Frozen) -> Iterator[Matrix]:
         for kind in _KINDS:
             ids = frozen.spaces[kind].ids if kind in frozen.spaces else []
             for start in range(0, len(ids), _ROWS_A_PIECE):
@@ -325,29 +329,6 @@ class VectorView(VectorSearcher):
                 with self._lock:
                     rows = self._spaces[kind].index.rows(start, start + len(living))
                 yield rows[living]
-
-    def _mapping_pieces(self, frozen: _Frozen, digest: str, length: int) -> Iterator[bytes]:
-        for kind, member in MEMBERS.items():
-            yield b'  "%s": {\n' % member.encode()
-            lines = [
-                b'    %s: [%d,"%s"]'
-                % (orjson.dumps(slot.entity_id), slot.vector_id, slot.embedding_hash.hex().encode())
-                for slot in (frozen.spaces[kind].slots() if kind in frozen.spaces else ())
-            ]
-            yield b",\n".join(lines) + (b"\n" if lines else b"")
-            yield b"  },\n"
-        metadata = {
-            "version": FORMAT_VERSION,
-            "epoch": self._frozen_position.epoch,
-            "sequence": self._frozen_position.sequence,
-            "store_id": self._store_id,
-            "dimension": frozen.dimension,
-            "metric": self.metric,
-            "next_vector_id": frozen.next_vector_id,
-            "faiss_bytes": length,
-            "faiss_sha256": digest,
-        }
-        yield b'  "metadata": %s,\n' % orjson.dumps(metadata)
 
     # Reading back
 
@@ -381,7 +362,8 @@ class VectorView(VectorSearcher):
                 self._reading = None
 
     def _read_files(self) -> VectorFiles:
-        return read_vector_files(self._backend, self._store_id, self.metric, self.dimension)
+        coded = self._coded if self._storage.coded else None
+        return read_vector_files(self._backend, self._store_id, self.metric, self.dimension, coded)
 
     def _take(self, files: VectorFiles) -> str:
         mapping = files.mapping
@@ -403,10 +385,11 @@ class VectorView(VectorSearcher):
         if assemblies.entity_ids:
             self._space("assembly").index.add(index.rows(split, len(index)))
             index.keep(np.arange(split, dtype=np.int64))
-        self._spaces["memory"] = VectorSpace(index)
+        self._put_index("memory", self._taken_index(index))
         for kind, slots in mapping.slots.items():
             if slots.entity_ids:
                 self._space(kind).extend(*slots)
+        self._settle()
         self._next_vector_id = mapping.next_vector_id
         self.position = self._frozen_position = mapping.position
         self._snapshot_bytes = mapping.faiss_bytes
@@ -443,10 +426,12 @@ class VectorView(VectorSearcher):
         if rows[kind]:
             self._space(kind).index.add(matrix_of(rows[kind], self.dimension or 0))
             rows[kind] = []
+            self._settle()
 
     def reset(self) -> None:
         """Forget every vector, to be filled anew; ids go on growing, and the next persist writes a snapshot."""
         with self._lock:
+            self._close_rows()
             self._spaces = {}
             self._pending, self._group, self._frozen = [], [], None
             self._waiting = {kind: [] for kind in _KINDS}
@@ -458,6 +443,8 @@ class VectorView(VectorSearcher):
         self._has_snapshot = False
 
     def close(self) -> None:
-        """End training and release the log's descriptor."""
+        """End training and release the descriptors."""
         self.trainer.stop()
         self._log.close()
+        with self._lock:
+            self._close_rows()

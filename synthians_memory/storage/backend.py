@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from synthians_memory.errors import DiskError
 
-__all__ = ["Backend", "EntryStat", "FileWrite", "HeldLock", "WritableFile"]
+__all__ = ["Backend", "EntryStat", "FileWrite", "HeldLock", "ReadableFile", "WritableFile"]
 
 
 class EntryStat(NamedTuple):
@@ -69,6 +69,22 @@ class WritableFile(Protocol):
         """Release the descriptor; idempotent; syncs nothing; does not raise for a lost write."""
 
 
+class ReadableFile(Protocol):
+    """A file open for reading: the same file whatever becomes of its name. Thread-safe but for `close`."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`, fewer only where the file ends; raises DiskError, also when it is closed."""
+
+    def read_each(self, offsets: Sequence[int], length: int) -> list[bytes]:
+        """What `read_at` gives at each of `offsets`."""
+
+    def read_each_at_hand(self, offsets: Sequence[int], length: int) -> list[bytes] | None:
+        """The same where all of it can be had at once, without waiting for a disk; None in every other case."""
+
+    def close(self) -> None:
+        """Release the descriptor; idempotent."""
+
+
 class HeldLock(Protocol):
     """A lock that is held until `release`, or until its process ends."""
 
@@ -94,6 +110,9 @@ class Backend(Protocol):
 
         None in every other case, also where the file is missing, has another size or cannot be read: `read` tells.
         """
+
+    def open_read(self, path: str) -> ReadableFile | None:
+        """Open a regular file for reading, as `read` would; None where no such file is."""
 
     def stat(self, path: str) -> EntryStat | None:
         """The entry at `path`, not followed; None where nothing is."""

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["is_directory", "read_regular", "require_regular", "write_rest"]
+__all__ = ["is_directory", "pread", "read_regular", "require_regular", "write_rest"]
 
 
 def read_regular(descriptor: int, offset: int, length: int | None) -> bytes:
@@ -23,13 +23,13 @@ def read_regular(descriptor: int, offset: int, length: int | None) -> bytes:
         wanted = length
     if wanted <= 0:
         return b""
-    data = _pread(descriptor, wanted, offset)
+    data = pread(descriptor, wanted, offset)
     if len(data) == wanted:
         return data
     pieces = [data]
     while data and (wanted := wanted - len(data)):
         offset += len(data)
-        data = _pread(descriptor, wanted, offset)
+        data = pread(descriptor, wanted, offset)
         pieces.append(data)
     return b"".join(pieces)
 
@@ -65,4 +65,4 @@ def _pread_by_seek(descriptor: int, length: int, offset: int) -> bytes:
     return os.read(descriptor, length)
 
 
-_pread: Final[Callable[[int, int, int], bytes]] = getattr(os, "pread", _pread_by_seek)
+pread: Final[Callable[[int, int, int], bytes]] = getattr(os, "pread", _pread_by_seek)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 __all__ = [
     "filesystem_type",
+    "free_bytes",
     "mount_options",
     "network_filesystem",
     "parse_mountinfo",
@@ -124,3 +125,9 @@ def _mount_id(fdinfo: str) -> int:
 
 def _unescape(match: re.Match[str]) -> str:
     return chr(int(match[1], 8))
+
+
+def free_bytes(descriptor: int) -> int:
+    """Space left for this user where an open file or directory is; OSError as the system raises it."""
+    space = os.fstatvfs(descriptor)
+    return space.f_bavail * space.f_frsize

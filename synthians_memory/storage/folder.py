@@ -17,7 +17,7 @@ from contextlib import suppress
 from synthians_memory.errors import DiskError, disk_error
 from synthians_memory.storage.backend import EntryStat
 
-__all__ = ["Folder", "entry_stat", "open_flags", "open_folder", "open_store"]
+__all__ = ["Folder", "entry_stat", "missing", "open_flags", "open_folder", "open_store"]
 
 
 def open_flags(*names: str) -> int:
@@ -190,3 +190,8 @@ def _stale(path: str) -> DiskError:
         hint="Close the store, put it back, and open the store again.",
         errno=errno.ESTALE,
     )
+
+
+def missing(action: str, path: str) -> DiskError:
+    """The error of a call on a path whose folder is not there."""
+    return disk_error(FileNotFoundError(errno.ENOENT, "its folder is missing"), action, path)

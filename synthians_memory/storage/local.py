@@ -11,16 +11,18 @@ import shutil
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
-from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, ReadableFile, WritableFile
 from synthians_memory.storage.descriptors import is_directory, read_regular, require_regular, write_rest
-from synthians_memory.storage.filesystem import syncfs_reports_errors
+from synthians_memory.storage.filesystem import free_bytes, syncfs_reports_errors
 from synthians_memory.storage.flock import FolderLock, lock_directory
-from synthians_memory.storage.folder import Folder, entry_stat, open_flags, open_folder, open_store
+from synthians_memory.storage.folder import Folder, entry_stat, missing, open_flags, open_folder, open_store
 from synthians_memory.storage.paths import split
+from synthians_memory.storage.reader import LocalReader
 from synthians_memory.storage.syscalls import load_read_at_hand, load_rename_new, load_syncfs
 from synthians_memory.storage.whole_files import discard, write_each
 
@@ -68,6 +70,7 @@ class LocalBackend:
         store = open_store(self._location)
         self._folders = {"": store}
         self._files: set[_LocalFile] = set()
+        self._readers: weakref.WeakSet[LocalReader] = weakref.WeakSet()
         # Its folder was found in place when it was created, so a rename that follows asks for that no more.
         self._created = ""
         self._locks: list[FolderLock] = []
@@ -83,16 +86,9 @@ class LocalBackend:
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes | None:
         if offset < 0 or (length is not None and length < 0):
             raise InvalidValueError(f"cannot read {length} bytes of {path} from byte {offset}")
-        folder, name = self._find(path)
-        if folder is None:
+        descriptor = self._opened_to_read(path)
+        if descriptor is None:
             return None
-        try:
-            descriptor = os.open(folder.prefix + name, _READ_FLAGS, dir_fd=folder.fd)
-        except FileNotFoundError:
-            folder.require_present()
-            return None
-        except OSError as error:
-            raise disk_error(error, "read", path) from error
         try:
             return read_regular(descriptor, offset, length)
         except OSError as error:
@@ -100,9 +96,25 @@ class LocalBackend:
         finally:
             os.close(descriptor)
 
+    def open_read(self, path: str) -> ReadableFile | None:
+        descriptor = self._opened_to_read(path)
+        return None if descriptor is None else LocalReader(descriptor, path, self._readers)
+
+    def _opened_to_read(self, path: str) -> int | None:
+        folder, name = self._find(path)
+        if folder is None:
+            return None
+        try:
+            return os.open(folder.prefix + name, _READ_FLAGS, dir_fd=folder.fd)
+        except FileNotFoundError:
+            folder.require_present()
+            return None
+        except OSError as error:
+            raise disk_error(error, "read", path) from error
+
     def read_at_hand(self, path: str, size: int) -> bytes | None:
-        folder_path, name = split(path)
-        folder = self._folders.get(folder_path)
+        parent, name = split(path)
+        folder = self._folders.get(parent)
         if self._read_at_hand is None or folder is None or folder.fd is None:
             return None
         return self._read_at_hand(folder.fd, name, size)
@@ -180,7 +192,7 @@ class LocalBackend:
         created, self._created = self._created, ""
         folder, name = self._find(path) if path == created else self._place(path, "rename")
         if folder is None:
-            raise _missing("rename", path)
+            raise missing("rename", path)
         return folder, name
 
     def write_files(self, writes: Sequence[FileWrite]) -> list[EntryStat | DiskError | None]:
@@ -254,12 +266,9 @@ class LocalBackend:
     def free_bytes(self) -> int:
         store = self._held("", "measure")
         try:
-            if sys.platform == "win32":
-                return shutil.disk_usage(self._location).free
-            space = os.fstatvfs(store.descriptor)
+            return free_bytes(store.fd) if store.fd is not None else shutil.disk_usage(self._location).free
         except OSError as error:
             raise disk_error(error, "measure", self._location) from error
-        return space.f_bavail * space.f_frsize
 
     def lock(self, folder: str, *, exclusive: bool) -> HeldLock | None:
         held = self._held(folder, "lock")
@@ -280,8 +289,8 @@ class LocalBackend:
         with self._opening:
             self._closed = True
             self._folders = {}
-        for file in list(self._files):
-            file.close()
+        for file in (*self._files, *self._readers):
+            file.close()  # type: ignore[attr-defined]
         for lock in self._locks:
             lock.release()
         self._locks = []
@@ -309,7 +318,7 @@ class LocalBackend:
         """As `_find`, for a call that changes something: the folder is there, and where its path says."""
         folder, name = self._find(path)
         if folder is None:
-            raise _missing(action, path)
+            raise missing(action, path)
         folder.require_in_place()
         return folder, name
 
@@ -317,7 +326,7 @@ class LocalBackend:
         """The folder `path`; it is there, and where its path says."""
         folder = self._folder(path)
         if folder is None:
-            raise _missing(action, path)
+            raise missing(action, path)
         folder.require_in_place()
         return folder
 
@@ -450,10 +459,6 @@ def _make_root(location: str) -> None:
                 sync_directory(os.path.dirname(location))
     except OSError as error:
         raise disk_error(error, "make", location) from error
-
-
-def _missing(action: str, path: str) -> DiskError:
-    return disk_error(FileNotFoundError(errno.ENOENT, "its folder is missing"), action, path)
 
 
 def _full_fsync(descriptor: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
-from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, ReadableFile, WritableFile
 from synthians_memory.storage.paths import split
 from synthians_memory.storage.whole_files import write_each
 from synthians_memory.times import Clock, SystemClock
@@ -72,7 +72,8 @@ class MemoryBackend:
 
     def __init__(self, medium: Medium | None = None) -> None:
         self._medium = medium if medium is not None else Medium()
-        self._closed = False
+        self.location = self._medium.name
+        self.is_closed = False
         self._files: set[_MemoryFile] = set()
         self._locks: set[_MemoryLock] = set()
 
@@ -84,10 +85,6 @@ class MemoryBackend:
     def medium(self) -> Medium:
         """The content, for further views."""
         return self._medium
-
-    @property
-    def location(self) -> str:
-        return self._medium.name
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes | None:
         if offset < 0 or (length is not None and length < 0):
@@ -101,8 +98,13 @@ class MemoryBackend:
 
     def read_at_hand(self, path: str, size: int) -> bytes | None:
         with self._medium.guard:
-            node = None if self._closed else self._lookup(path)
+            node = None if self.is_closed else self._lookup(path)
             return bytes(node.content) if isinstance(node, _File) and len(node.content) == size else None
+
+    def open_read(self, path: str) -> ReadableFile | None:
+        with self._medium.guard:
+            node = self._lookup(path)
+            return None if node is None else _MemoryReader(self, self._medium, _expect(node, _File, "read", path), path)
 
     def stat(self, path: str) -> EntryStat | None:
         with self._medium.guard:
@@ -210,14 +212,14 @@ class MemoryBackend:
 
     def close(self) -> None:
         with self._medium.guard:
-            self._closed = True
+            self.is_closed = True
             for file in list(self._files):
                 file.close()
             for lock in list(self._locks):
                 lock.release()
 
     def _require_open(self) -> None:
-        if self._closed:
+        if self.is_closed:
             raise StoreClosedError(f"the store {self.location} is closed")
 
     def _folder(self, path: str) -> _Folder | None:
@@ -297,6 +299,35 @@ class _MemoryFile:
         piece = memoryview(data).cast("B")
         content[offset : offset + len(piece)] = piece
         self._node.mtime_ns = self._medium.now_ns()
+
+
+class _MemoryReader:
+    """A file open for reading; goes on to exist when its name is gone, until it is closed or its back end is."""
+
+    def __init__(self, backend: MemoryBackend, medium: Medium, node: _File, path: str) -> None:
+        self._backend: MemoryBackend | None = backend
+        self._medium = medium
+        self._node = node
+        self._path = path
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        with self._medium.guard:
+            if self._backend is None or self._backend.is_closed:
+                raise _refuse(errno.EBADF, "read", self._path)
+            return bytes(memoryview(self._node.content)[offset : offset + length])
+
+    def read_each(self, offsets: Sequence[int], length: int) -> list[bytes]:
+        return [self.read_at(offset, length) for offset in offsets]
+
+    def read_each_at_hand(self, offsets: Sequence[int], length: int) -> list[bytes] | None:
+        try:
+            found = self.read_each(offsets, length)
+        except DiskError:
+            return None
+        return found if all(len(data) == length for data in found) else None
+
+    def close(self) -> None:
+        self._backend = None
 
 
 class _MemoryLock:

@@ -70,6 +70,53 @@ class ReadingSuite(BackendFixture):
         with pytest.raises(InvalidValueError):
             backend.read("a", offset, length)
 
+    def test_an_open_file_is_read_whatever_becomes_of_its_name(self, backend: Backend) -> None:
+        put(backend, "a", b"0123456789")
+        put(backend, "b", b"other")
+        reader = backend.open_read("a")
+        assert reader is not None
+        assert reader.read_at(3, 4) == b"3456"
+        assert reader.read_each([8, 0, 10, 0], 3) == [b"89", b"012", b"", b"012"]
+        assert reader.read_each_at_hand([7, 0], 3) in (None, [b"789", b"012"])
+        assert reader.read_each_at_hand([0, 8], 3) is None
+        backend.replace("b", "a")
+        assert reader.read_at(0, 100) == b"0123456789"
+        backend.unlink("a")
+        assert reader.read_at(0, 2) == b"01"
+        reader.close()
+        reader.close()
+        for refused_call in (lambda: reader.read_at(0, 1), lambda: reader.read_each([0], 1)):
+            with pytest.raises(DiskError):
+                refused_call()
+        assert reader.read_each_at_hand([0], 1) is None
+
+    def test_what_is_written_to_an_open_file_without_a_name_is_read_there(self, backend: Backend) -> None:
+        writer = backend.create("a")
+        reader = backend.open_read("a")
+        assert reader is not None
+        backend.unlink("a")
+        writer.write_at(0, b"abc")
+        writer.write_at(3, b"def")
+        assert reader.read_at(1, 4) == b"bcde"
+        assert [name for name, _ in backend.scan("")] == []
+        writer.close()
+        reader.close()
+
+    def test_opening_what_is_no_file_to_read(self, backend: Backend) -> None:
+        assert backend.open_read("missing") is None
+        assert backend.open_read("no/folder") is None
+        backend.make_folder("folder")
+        with pytest.raises(NotRegularFileError):
+            backend.open_read("folder")
+
+    def test_a_closed_back_end_reads_no_open_file(self, backend: Backend) -> None:
+        put(backend, "a", b"0123456789")
+        reader = backend.open_read("a")
+        assert reader is not None
+        backend.close()
+        with pytest.raises(DiskError):
+            reader.read_at(0, 1)
+
     def test_a_folder_is_no_file_to_read(self, backend: Backend) -> None:
         backend.make_folder("folder")
         with pytest.raises(NotRegularFileError):

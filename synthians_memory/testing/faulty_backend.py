@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
-from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError
-from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, WritableFile
+from synthians_memory.errors import DiskError, InvalidValueError, StoreClosedError, disk_error
+from synthians_memory.storage.backend import EntryStat, FileWrite, HeldLock, ReadableFile, WritableFile
 from synthians_memory.storage.paths import split
 from synthians_memory.storage.whole_files import write_each
 from synthians_memory.testing.faults import FaultyDisk
@@ -55,6 +56,16 @@ class FaultyBackend:
         """None: every read is one that may be planned to fail."""
         _check(path)
         return None
+
+    def open_read(self, path: str) -> ReadableFile | None:
+        inode = self._look("read", path, lambda: self._volume.find_file(path))
+        return None if inode is None else _FaultyReader(partial(self._read_inode, inode, path), path)
+
+    def _read_inode(self, inode: int, path: str, offset: int, length: int) -> bytes:
+        try:
+            return self._look("read", path, lambda: self._volume.read(inode, offset, length))
+        except StoreClosedError as error:
+            raise disk_error(refusal(errno.EBADF), "read", path) from error
 
     def stat(self, path: str) -> EntryStat | None:
         return self._look("stat", path, lambda: self._stat(path))
@@ -176,6 +187,29 @@ class FaultyBackend:
             raise StoreClosedError(f"the store on {self.location} is closed")
         if path or verb not in _TAKING_THE_STORE:
             _check(path)
+
+
+class _FaultyReader:
+    """A handle for reading, whatever becomes of the name; `read` gives bytes of the file."""
+
+    def __init__(self, read: Callable[[int, int], bytes], path: str) -> None:
+        self._read: Callable[[int, int], bytes] | None = read
+        self._path = path
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        if self._read is None:
+            raise disk_error(refusal(errno.EBADF), "read", self._path)
+        return self._read(offset, length)
+
+    def read_each(self, offsets: Sequence[int], length: int) -> list[bytes]:
+        return [self.read_at(offset, length) for offset in offsets]
+
+    def read_each_at_hand(self, offsets: Sequence[int], length: int) -> list[bytes] | None:
+        """None: every read is one that may be planned to fail."""
+        return None
+
+    def close(self) -> None:
+        self._read = None
 
 
 class _FaultyFile:

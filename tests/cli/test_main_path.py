@@ -168,7 +168,7 @@ async def test_a_command_searches_exactly_and_trains_nothing(store: Path) -> Non
     async with Place(load_configuration(store, {}, {"exact_below": 256, "target_recall": 0.9})).reading() as opened:
         assert opened.config.target_recall == 1
         await opened.search(np.ones(256))
-        assert opened.stats()["vector_search"] == {"index": "exact", "training": False}
+        assert opened.stats()["vector_search"] == {"index": "exact", "training": False, "storage": "float32"}
 
 
 def test_stats_and_checkpoint(call: Called, store: Path) -> None:

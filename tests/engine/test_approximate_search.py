@@ -11,22 +11,29 @@ import pytest
 from clustered import Hits, Rows, drawn, named, only, recall
 
 from synthians_memory import MemoryVectorIndex
-from synthians_memory.config import Metric
+from synthians_memory.config import Metric, VectorStorage
 from synthians_memory.engine.exact import NumpyIndex, prepare
 from synthians_memory.engine.faiss_index import HAS_FAISS, InvertedIndex, Training
+from synthians_memory.storage.memory import MemoryBackend
 
 pytestmark = pytest.mark.skipif(not HAS_FAISS, reason="without FAISS every search is exact")
 
 METRICS: list[Metric] = ["cosine", "ip", "l2"]
+in_either_storage = pytest.mark.parametrize("storage", ["float32", "8-bit"])
 COUNT, DIMENSION, BELOW = 4_000, 24, 1_000
 QUERIES = 250
 # The sample promises the mean; other queries come out a little above or below it.
 TARGET = 0.99
 
 
+def empty(dimension: int, storage: VectorStorage = "float32", **settings: Any) -> MemoryVectorIndex:
+    if storage == "8-bit":
+        settings = {"backend": MemoryBackend(), **settings}
+    return MemoryVectorIndex(dimension, vector_storage=storage, **{"exact_below": BELOW, **settings})
+
+
 def trained(held: dict[str, Rows], metric: Metric = "cosine", **settings: Any) -> MemoryVectorIndex:
-    dimension = len(next(iter(held.values())))
-    index = MemoryVectorIndex(dimension, metric=metric, **{"exact_below": BELOW, **settings})
+    index = empty(len(next(iter(held.values()))), metric=metric, **settings)
     index.add_vectors(held)
     index.train()
     return index
@@ -59,10 +66,13 @@ def check_recall(index: MemoryVectorIndex, held: dict[str, Rows], metric: Metric
         assert recall(wanted, queries[:40], metric, lambda _, many=many: next(many)) >= TARGET
 
 
+@in_either_storage
 @pytest.mark.parametrize("metric", METRICS)
-def test_recall_is_what_was_promised_also_after_changes_and_with_filters(metric: Metric) -> None:
+def test_recall_is_what_was_promised_also_after_changes_and_with_filters(
+    metric: Metric, storage: VectorStorage
+) -> None:
     held = named(drawn(COUNT, DIMENSION, seed=1))
-    index = trained(held, metric)
+    index = trained(held, metric, storage=storage)
     assert index.stats()["index"] == "lists"
     assert index.stats()["recall_at_10"] >= TARGET
     check_recall(index, held, metric)
@@ -73,14 +83,15 @@ def test_recall_is_what_was_promised_also_after_changes_and_with_filters(metric:
     check_recall(index, held, metric)
 
 
+@in_either_storage
 @pytest.mark.parametrize(
     "count",
     [10_000, pytest.param(50_000, marks=pytest.mark.long), pytest.param(100_000, marks=pytest.mark.long)],
 )
 @pytest.mark.timeout(900)
-def test_recall_holds_at_size(count: int) -> None:
+def test_recall_holds_at_size(count: int, storage: VectorStorage) -> None:
     held = named(drawn(count, 384, seed=2, centres=200))
-    index = trained(held)
+    index = trained(held, storage=storage)
     told = index.stats()
     assert told["index"] == "lists"
     # A search looks into a small part of all rows, or nothing would be gained.
@@ -99,9 +110,10 @@ def test_without_clusters_recall_holds_as_well() -> None:
     assert recall(held, queries, "cosine", index.search) >= TARGET
 
 
-def test_where_lists_gain_nothing_search_stays_exact() -> None:
+@in_either_storage
+def test_where_lists_gain_nothing_search_stays_exact(storage: VectorStorage) -> None:
     held = named(np.random.default_rng(4).standard_normal((1_500, 384), dtype=np.float32))
-    index = trained(held)
+    index = trained(held, storage=storage)
     assert index.stats()["index"] == "exact"
     assert "recall" in index.stats()["failure"]
     queries = np.random.default_rng(5).standard_normal((20, 384), dtype=np.float32)
@@ -110,8 +122,12 @@ def test_where_lists_gain_nothing_search_stays_exact() -> None:
 
 def test_below_the_threshold_and_at_recall_one_search_is_exact() -> None:
     held = named(drawn(BELOW - 1, DIMENSION, seed=1))
-    assert trained(held).stats() == {"index": "exact", "training": False}
-    assert trained(held, exact_below=256, target_recall=1.0).stats() == {"index": "exact", "training": False}
+    assert trained(held).stats() == {"index": "exact", "training": False, "storage": "float32"}
+    assert trained(held, exact_below=256, target_recall=1.0).stats() == {
+        "index": "exact",
+        "training": False,
+        "storage": "float32",
+    }
 
 
 def test_a_lower_target_probes_fewer_lists() -> None:
@@ -121,10 +137,11 @@ def test_a_lower_target_probes_fewer_lists() -> None:
     assert low["recall_at_10"] < high["recall_at_10"]
 
 
+@in_either_storage
 @pytest.mark.parametrize("metric", METRICS)
-def test_k_up_to_all_of_them_is_complete(metric: Metric) -> None:
+def test_k_up_to_all_of_them_is_complete(metric: Metric, storage: VectorStorage) -> None:
     held = named(drawn(COUNT, DIMENSION, seed=1))
-    index = trained(held, metric)
+    index = trained(held, metric, storage=storage)
     replace_some(index, held, seed=8)
     query = drawn(1, DIMENSION, seed=9)[0]
     for k in (1, 10, 100, 999, len(held) - 1, len(held), len(held) + 5):
@@ -136,18 +153,20 @@ def test_k_up_to_all_of_them_is_complete(metric: Metric) -> None:
     assert {i for i, _ in index.search(query, len(some) + 1, allowed=some)} == set(some)
 
 
-def test_a_filter_that_allows_only_what_is_far_away_finds_it() -> None:
+@in_either_storage
+def test_a_filter_that_allows_only_what_is_far_away_finds_it(storage: VectorStorage) -> None:
     held = named(drawn(COUNT, DIMENSION, seed=1))
-    index = trained(held)
+    index = trained(held, storage=storage)
     query = next(iter(held.values()))
     by_nearness = [i for i, _ in index.search(query, len(held))]
     for far in (by_nearness[len(held) // 2 :], by_nearness[-600:], by_nearness[-700:-100]):
         assert recall(only(held, far), query[None, :], "cosine", lambda q, far=far: index.search(q, allowed=far)) == 1.0
 
 
-def test_of_equal_scores_the_oldest_come_first() -> None:
+@in_either_storage
+def test_of_equal_scores_the_oldest_come_first(storage: VectorStorage) -> None:
     held = named(drawn(COUNT, DIMENSION, seed=1))
-    index = trained(held)
+    index = trained(held, storage=storage)
     same = drawn(1, DIMENSION, seed=33)[0]
     twins = [f"twin{number}" for number in np.random.default_rng(1).permutation(60)]
     for twin in twins:
@@ -162,9 +181,10 @@ def test_of_equal_scores_the_oldest_come_first() -> None:
     assert [i for i, _ in index.search(same, 5, allowed=sorted(left))] == left[:5]
 
 
-def test_changes_take_effect_at_once() -> None:
+@in_either_storage
+def test_changes_take_effect_at_once(storage: VectorStorage) -> None:
     held = named(drawn(COUNT, DIMENSION, seed=1))
-    index = trained(held)
+    index = trained(held, storage=storage)
     first, vector = next(iter(held.items()))
     assert index.search(vector, 1)[0][0] == first
     index.remove_vector(first)
@@ -174,11 +194,12 @@ def test_changes_take_effect_at_once() -> None:
     assert first not in {i for i, _ in index.search(vector, COUNT - 1)}
 
 
-def test_a_batch_finds_what_single_searches_find() -> None:
+@in_either_storage
+def test_a_batch_finds_what_single_searches_find(storage: VectorStorage) -> None:
     held = named(drawn(COUNT, DIMENSION, seed=1))
     queries = drawn(70, DIMENSION, seed=12)
     some = list(held)[::2]
-    for index in (trained(held), trained(held, exact_below=COUNT + 1)):
+    for index in (trained(held, storage=storage), trained(held, storage=storage, exact_below=COUNT + 1)):
         for allowed in (None, some, some[:5]):
             single = [index.search(query, allowed=allowed) for query in queries]
             many = index.search_batch(queries, allowed=allowed)
@@ -191,9 +212,10 @@ def scores_of(many: list[Hits]) -> list[float]:
     return [score for hits in many for _, score in hits]
 
 
-def test_what_is_added_and_removed_during_training_is_not_lost() -> None:
+@in_either_storage
+def test_what_is_added_and_removed_during_training_is_not_lost(storage: VectorStorage) -> None:
     held = named(drawn(6_000, 128, seed=1))
-    index = MemoryVectorIndex(128, exact_below=BELOW)
+    index = empty(128, storage)
     index.add_vectors(held)
     query = drawn(1, 128, seed=3)[0]
     index.search(query)
@@ -234,8 +256,9 @@ def standing_of(index: MemoryVectorIndex) -> int:
     return index._view.trainer._standings["memory"].measured_rows
 
 
-def test_when_all_vectors_were_replaced_it_is_trained_anew() -> None:
-    index = trained(named(drawn(2_000, DIMENSION, seed=1)))
+@in_either_storage
+def test_when_all_vectors_were_replaced_it_is_trained_anew(storage: VectorStorage) -> None:
+    index = trained(named(drawn(2_000, DIMENSION, seed=1)), storage=storage)
     before = index._view.trainer.trained("memory")
     held = named(drawn(2_000, DIMENSION, seed=2) * 3 + 5)
     index.add_vectors(held)
@@ -257,8 +280,9 @@ def test_closing_ends_training_and_leaves_no_thread() -> None:
     assert index.stats()["index"] == "exact"
 
 
-def test_starting_over_during_training_keeps_nothing_of_the_old_vectors() -> None:
-    index = MemoryVectorIndex(128, exact_below=BELOW)
+@in_either_storage
+def test_starting_over_during_training_keeps_nothing_of_the_old_vectors(storage: VectorStorage) -> None:
+    index = empty(128, storage)
     index.add_vectors(named(drawn(6_000, 128, seed=1)))
     index.search(drawn(1, 128, seed=3)[0])
     held = named(drawn(1_200, 128, seed=4), "other")
@@ -295,11 +319,12 @@ def test_lists_that_are_all_looked_into_do_what_rows_in_a_row_do(metric: Metric)
                     assert len(ours[1]) == len(theirs[1])
 
 
-def test_a_filter_that_follows_the_clusters_keeps_its_recall() -> None:
+@in_either_storage
+def test_a_filter_that_follows_the_clusters_keeps_its_recall(storage: VectorStorage) -> None:
     """As a topic does: some queries lie among the allowed rows, others far from them."""
     rows = drawn(COUNT, DIMENSION, seed=1, centres=40)
     held = named(rows)
-    index = trained(held)
+    index = trained(held, storage=storage)
     side = prepare(rows, "cosine") @ prepare(drawn(1, DIMENSION, seed=77), "cosine")[0]
     queries = drawn(QUERIES, DIMENSION, seed=99, centres=40)
     for share in (0.05, 0.14, 0.2, 0.3, 0.5, 0.7, 0.95):
@@ -326,11 +351,14 @@ class Interrupting:
             self._index.vector("brings the rows up to date")
 
 
+@in_either_storage
 @pytest.mark.parametrize("count", [1, 5, 40])
-def test_whatever_comes_between_two_steps_of_the_training_is_there_after_the_swap(count: int) -> None:
+def test_whatever_comes_between_two_steps_of_the_training_is_there_after_the_swap(
+    count: int, storage: VectorStorage
+) -> None:
     held = named(drawn(2_000, DIMENSION, seed=1))
     more = named(drawn(count, DIMENSION, seed=2), "more")
-    index = MemoryVectorIndex(DIMENSION, exact_below=BELOW)
+    index = empty(DIMENSION, storage)
     index.add_vectors(held)
     interrupting = Interrupting(index, more)
     index._view.trainer._lock = interrupting  # type: ignore[assignment]
@@ -343,9 +371,10 @@ def test_whatever_comes_between_two_steps_of_the_training_is_there_after_the_swa
     assert {i for i, _ in index.search(next(iter(held.values())), 5_000)} == held.keys() | saved.keys()
 
 
-def test_a_save_of_the_index_during_training_moves_no_row(tmp_path: Path) -> None:
+@in_either_storage
+def test_a_save_of_the_index_during_training_moves_no_row(tmp_path: Path, storage: VectorStorage) -> None:
     held = named(drawn(2_000, DIMENSION, seed=1))
-    index = MemoryVectorIndex(DIMENSION, exact_below=BELOW, path=tmp_path)
+    index = empty(DIMENSION, storage, backend=None, path=tmp_path)
     index.add_vectors(held)
     index.save()
     gone = list(held)[:600]
@@ -374,10 +403,11 @@ def test_a_save_of_the_index_during_training_moves_no_row(tmp_path: Path) -> Non
         assert index.search(vector, 1)[0] == (memory_id, pytest.approx(1.0))
 
 
+@in_either_storage
 @pytest.mark.parametrize("count", [4_100, 9_000])
-def test_pieces_without_a_living_row_and_pieces_of_few_rows_are_measured(count: int) -> None:
+def test_pieces_without_a_living_row_and_pieces_of_few_rows_are_measured(count: int, storage: VectorStorage) -> None:
     held = named(drawn(count, DIMENSION, seed=1))
-    index = MemoryVectorIndex(DIMENSION, exact_below=BELOW)
+    index = empty(DIMENSION, storage)
     index.add_vectors(held)
     for gone in list(held)[: count * 2 // 3]:
         index.remove_vector(gone)
@@ -388,8 +418,9 @@ def test_pieces_without_a_living_row_and_pieces_of_few_rows_are_measured(count: 
     assert recall(held, drawn(QUERIES, DIMENSION, seed=99), "cosine", index.search) >= 0.98
 
 
-def test_vectors_that_lost_their_structure_are_all_looked_into() -> None:
-    index = trained(named(drawn(1_500, 384, seed=1, centres=20)))
+@in_either_storage
+def test_vectors_that_lost_their_structure_are_all_looked_into(storage: VectorStorage) -> None:
+    index = trained(named(drawn(1_500, 384, seed=1, centres=20)), storage=storage)
     assert "probes" in index.stats()
     held = named(np.random.default_rng(4).standard_normal((1_600, 384), dtype=np.float32))
     index.add_vectors(held)

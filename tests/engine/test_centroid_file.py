@@ -284,7 +284,7 @@ async def test_a_store_serves_by_lists_keeps_them_and_goes_on_after_a_checkpoint
     ]
     settings = {"exact_below": BELOW, "embedding_dimension": DIMENSION}
     async with MemoryPersistence(tmp_path / "store", **settings) as store:
-        assert store.stats()["vector_search"] == {"index": "exact", "training": False}
+        assert store.stats()["vector_search"] == {"index": "exact", "training": False, "storage": "float32"}
         await store.save_memories_batch(entries)
         await store.search(QUERIES[0])
         store._opened().store.state.vectors.trainer.wait()

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from synthians_memory.config import Metric
-from synthians_memory.engine.exact import NumpyIndex, prepare
+from synthians_memory.engine.coded_index import CodedIndex
+from synthians_memory.engine.exact import NumpyIndex, RowIndex, prepare
+from synthians_memory.engine.exact_rows import ExactRows
 from synthians_memory.engine.faiss_index import HAS_FAISS, new_index
 
 ROWS, DIMENSION = 3_000, 12
@@ -25,9 +27,13 @@ def rows(metric: Metric) -> Any:
 @pytest.mark.skipif(not HAS_FAISS, reason="there is nothing to compare with where FAISS is missing")
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 511, 512, 513, 1_500, ROWS])
-def test_the_nearest_of_the_allowed_rows_are_found(metric: Metric, count: int) -> None:
+@pytest.mark.parametrize("coded", [False, True], ids=["float32", "8-bit"])
+def test_the_nearest_of_the_allowed_rows_are_found(metric: Metric, count: int, coded: bool) -> None:
     data = rows(metric)
-    index, oracle = new_index(DIMENSION, metric), NumpyIndex(DIMENSION, metric)
+    index: RowIndex = new_index(DIMENSION, metric)
+    oracle = NumpyIndex(DIMENSION, metric)
+    if coded:
+        index = CodedIndex(DIMENSION, metric, ExactRows(DIMENSION, None))
     index.add(data)
     oracle.add(data)
     allowed = np.sort(np.random.default_rng(count).choice(ROWS, count, replace=False)).astype(np.int64)

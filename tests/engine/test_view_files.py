@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from synthians_memory.codec import content_hash_text
 from synthians_memory.config import Metric, StoreConfig
-from synthians_memory.engine import faiss_index, rebuild, sections
-from synthians_memory.engine.faiss_index import FlatFile, new_index
+from synthians_memory.engine import flat_file, rebuild, sections
+from synthians_memory.engine.faiss_index import new_index
+from synthians_memory.engine.flat_file import FlatFile
 from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.rows import NEVER, row_from_json, rows_from_json, unpack
 from synthians_memory.engine.sections import Members, read_sections
@@ -214,7 +215,7 @@ def taken(data: bytes, dimension: int, metric: Metric, piece: int, size: int | N
 def test_a_file_of_faiss_is_taken_in_pieces(
     metric: Metric, count: int, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(faiss_index, "_parse", lambda *_: pytest.fail("it was kept for FAISS to parse"))
+    monkeypatch.setattr(flat_file, "parsed", lambda *_: pytest.fail("it was kept for FAISS to parse"))
     rows, index = rows_of(count, 7), new_index(7, metric)
     index.add(rows)
     pieces: list[bytes] = []
