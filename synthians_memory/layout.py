@@ -26,6 +26,7 @@ __all__ = [
     "FALLBACK",
     "FORMAT_VERSION",
     "HEALTH_LOG",
+    "HEALTH_SHARE",
     "INDEX",
     "INDEX_BACKUPS",
     "INDEX_LOG",
@@ -140,6 +141,8 @@ FALLBACK: Final = "logs/fallback.jsonl"
 AUTOMEMORY_LOG: Final = "logs/automemory.log"
 HEALTH_LOG: Final = "logs/health.log"
 FAILURES_LOG: Final = "logs/failures.log"
+# How far the last sampled check has read.
+HEALTH_SHARE: Final = "logs/health_share.json"
 ISSUES: Final = "issues"
 STATE: Final = "state"
 # In state/, or in a directory of their own.

@@ -9,9 +9,12 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = [
+    "Inodes",
     "filesystem_type",
+    "inodes_at",
     "mount_options",
     "network_filesystem",
     "parse_mountinfo",
@@ -37,6 +40,29 @@ _TYPES_THAT_REPORT = frozenset(("btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs"
 _FIRST_RELEASE_THAT_REPORTS = (5, 8)
 
 _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+class Inodes(NamedTuple):
+    """How many files a file system can hold.
+
+    Attributes:
+        total: of all; 0 where it makes them as they are needed.
+        free: left for this user.
+    """
+
+    total: int
+    free: int
+
+
+def inodes_at(path: str | os.PathLike[str]) -> Inodes | None:
+    """The inodes of the file system that `path` is on; None where the platform does not tell."""
+    if not hasattr(os, "statvfs"):
+        return None
+    try:
+        found = os.statvfs(path)
+    except OSError:  # nothing is there, or it cannot be asked: unknown, which is an answer
+        return None
+    return Inodes(found.f_files, found.f_favail)
 
 
 def network_filesystem(path: str | os.PathLike[str]) -> str | None:
