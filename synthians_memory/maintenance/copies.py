@@ -5,7 +5,7 @@ It brings nothing back, and believes nothing without its hash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -123,34 +123,34 @@ class Copies:
                     if version.hash == wanted[record.key]:
                         found[record.key] = Copy(version, _ARCHIVE, exact=True)
 
-    def newer_than(
-        self, manifest: Manifest, known: Mapping[Key, int], kinds: Iterable[str], *, absent_only: bool
-    ) -> dict[Key, Copy]:
-        """What a snapshot holds and the store lacks, or has only in an older version.
-
-        Args:
-            manifest: of the snapshot.
-            known: entity -> update time of its version in the store.
-            kinds: of the entities that are looked for.
-            absent_only: leave out what the store has in any version.
-
-        Raises:
-            DiskError: something cannot be read.
-        """
-        found: dict[Key, Copy] = {}
-        for name, digest in manifest.shards.items():
+    def held(self, manifest: Manifest) -> dict[Key, str]:
+        """Entity -> content hash of all that a snapshot holds, as far as it can be read. Raises DiskError."""
+        found: dict[Key, str] = {}
+        for name, digest in manifest.shards.items() if self.folder is not None else ():
             try:
                 entries = self.folder.shard(name, digest) if self.folder is not None else {}
             except DamagedBackupError as error:
                 self.problems.append(error.message)
                 continue
-            for path, entity_digest in entries.items():
-                key = _key(path)
-                if key[0] not in kinds or (absent_only and key in known):
-                    continue
-                version = self._version(key, entity_digest, must=True)
-                if version is not None and version.updated_micros > known.get(key, -1):
-                    found[key] = Copy(version, f"the snapshot {manifest.name}", exact=True)
+            found |= {_key(path): entity_digest for path, entity_digest in entries.items()}
+        return found
+
+    def newer(self, manifest: Manifest, held: Mapping[Key, str], known: Mapping[Key, int]) -> dict[Key, Copy]:
+        """Those of a snapshot's entities that the store lacks, or has only in an older version.
+
+        Args:
+            manifest: of the snapshot.
+            held: what is looked for, as `held` gives it.
+            known: entity -> update time of its version in the store.
+
+        Raises:
+            DiskError: something cannot be read.
+        """
+        found: dict[Key, Copy] = {}
+        for key, digest in held.items():
+            version = self._version(key, digest, must=True)
+            if version is not None and version.updated_micros > known.get(key, -1):
+                found[key] = Copy(version, f"the snapshot {manifest.name}", exact=True)
         return found
 
 

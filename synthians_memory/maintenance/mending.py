@@ -44,6 +44,7 @@ class Mended:
         actions: a sentence each.
         restored: files that came back.
         lost: what is not to be had any more, a sentence each.
+        given_up: how many entities were set aside, or recorded as gone, since no copy of them is to be had.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Mended:
     actions: list[str] = field(default_factory=list)
     restored: list[Putback] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    given_up: int = 0
 
 
 class Mender:
@@ -83,7 +85,7 @@ class Mender:
         self._store.flush()
         mended.actions += self._repairer.resume()
         mended.findings = mended.remaining = check(self._state, "full", self._progress)
-        if not any(finding.severity != "note" for finding in mended.findings):
+        if not any(_calls_for_repair(finding) for finding in mended.findings):
             return mended
         torn = self._beyond_repair(mended.findings)
         self._repair([finding for finding in mended.findings if finding not in torn])
@@ -98,7 +100,7 @@ class Mender:
         return [f for f in findings if f.code in _OF_FILES and f.kind and not _at_hand(planner, f)]
 
     def _repair(self, findings: Sequence[Finding]) -> None:
-        if any(finding.severity != "note" for finding in findings):
+        if any(_calls_for_repair(finding) for finding in findings):
             report = self._repairer.repair(findings, automatic=False)
             self._mended.actions += report.actions
 
@@ -109,13 +111,12 @@ class Mender:
         # What the memory index does not know was never acknowledged, unless the index had to be made from the files.
         found = {key: copy for key, copy in found.items() if wanted[key] is not None or self._index_was_lost}
         rest = [finding for finding in torn if _key_of(finding) not in found]
-        if self._state.vanished and (found or self._give_up):
-            self._repairer.accept_losses()
-            self._state.read_only_reason = ""
         self.put_back(found)
-        if rest and self._give_up and not self._state.vanished:
+        if rest and self._give_up:
+            self._accept_losses()
             lost = [finding for finding in rest if (key := _key_of(finding)) is not None and wanted[key] is not None]
             self._mended.lost += [self._loss_of(finding) for finding in lost]
+            self._mended.given_up += len(rest)
             self._repair(rest)
 
     def put_back(self, copies: Mapping[Key, Copy]) -> None:
@@ -124,6 +125,8 @@ class Mender:
         Raises:
             DiskError: as `Mender.run`.
         """
+        if copies:
+            self._accept_losses()
         pending = iter(sorted(copies.items(), key=lambda item: item[0]))
         while group := list(islice(pending, _AT_ONCE)):
             for key, copy in group:
@@ -133,6 +136,12 @@ class Mender:
         if copies:
             self._store.committer.applier.retry_stuck()
             self._store.checkpoint()
+
+    def _accept_losses(self) -> None:
+        """A folder that lost all its files is made again: what is put into it, or given up, has been looked for."""
+        if self._state.vanished:
+            self._repairer.accept_losses()
+            self._state.read_only_reason = ""
 
     def _putback(self, key: Key, copy: Copy) -> Putback:
         row = self._state.index.row(key)
@@ -178,6 +187,10 @@ class Mender:
                 committer.applier.apply_file(key, version, frozenset())
             elif error is not None:
                 raise error
+
+
+def _calls_for_repair(finding: Finding) -> bool:
+    return finding.severity != "note" or finding.code == "scratch"
 
 
 def _at_hand(planner: Planner, finding: Finding) -> bool:

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from synthians_memory.engine.check import Progress
+from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.rebuild import entity_files
 from synthians_memory.engine.records import Key, decode_record
 from synthians_memory.engine.rows import updated_of
 from synthians_memory.engine.store import Store
+from synthians_memory.engine.superblock import Superblock
 from synthians_memory.engine.superblock_recovery import find_superblock
 from synthians_memory.errors import (
     DamagedError,
@@ -43,13 +45,16 @@ from synthians_memory.maintenance.rollback import finish_cut_off, give_superbloc
 from synthians_memory.maintenance.sampling import next_share
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.reports import Finding
+from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.segment import read_journal
-from synthians_memory.times import format_time
+from synthians_memory.times import Clock, format_time
 
 __all__ = ["Course", "StoreMender", "is_bad", "mend_open_store", "snapshots_of"]
 
 # Other programs, other places, other versions of the library: no damage.
 _NO_DAMAGE: Final = (StoreMovedError, EmbedderMismatchError, UnsupportedFormatError)
+
+_MOST_NAMED: Final = 20
 
 
 @dataclass(slots=True)
@@ -80,6 +85,7 @@ class Course(Mended):
         self.actions += mended.actions
         self.restored += mended.restored
         self.lost += mended.lost
+        self.given_up += mended.given_up
 
     def count(self, store: Store) -> None:
         """Note how many entities there are."""
@@ -118,10 +124,18 @@ class _Before:
     Attributes:
         epoch: "" where nothing says.
         spoken: entity -> number of the last intact frame that speaks of it.
+        suspect: whether frames may be missing that had been there.
+        settled: every change up to this one is in files and views, whatever the journal has lost.
+        last: the last change that is known to have been there.
+        problem: what was lost of it, in a sentence; "" for nothing.
     """
 
     epoch: str = ""
     spoken: dict[Key, int] = field(default_factory=dict)
+    suspect: bool = False
+    settled: int = 0
+    last: int = 0
+    problem: str = ""
 
 
 class StoreMender:
@@ -192,11 +206,7 @@ class StoreMender:
         backend = self._place.open_store()
         try:
             superblock = find_superblock(backend, [], None)
-            if superblock is None:
-                return _Before()
-            entries = read_journal(backend, (superblock.store_id, superblock.epoch)).entries
-            spoken = {decode_record(body).key: entry.sequence for entry in entries for body in entry.records}
-            return _Before(superblock.epoch, spoken)
+            return _Before() if superblock is None else _before(backend, superblock, self._place.clock)
         except (DamagedError, StoreFormatError):
             return _Before()
         finally:
@@ -271,7 +281,8 @@ class StoreMender:
     def _mend(self, store: Store, folder: SnapshotFolder | None, before: _Before) -> None:
         course = self._course
         notes = [note for note in store.state.notes if is_bad(note)]
-        if not notes and not self._facts_given and course.rollback is None and self._is_healthy(store):
+        made_anew = self._facts_given or course.rollback is not None
+        if not notes and not made_anew and not before.suspect and self._is_healthy(store):
             return
         copies = Copies(store.state.backend, store.state.superblock.store_id, folder)
         course.findings += notes
@@ -297,7 +308,7 @@ class StoreMender:
             share = next_share(state.backend, state.index.rows, self._settings.sample)
             course.read = share
         found = store.check("full", self._progress, share) + check_parts(state.backend, self._place.parts)
-        if any(is_bad(finding) for finding in found):
+        if any(is_bad(finding) or finding.code == "scratch" for finding in found):
             return False
         course.findings = course.remaining = found
         return True
@@ -313,13 +324,22 @@ class StoreMender:
 
     def _lost_changes(self, store: Store, copies: Copies, before: _Before) -> dict[Key, Copy]:
         """What a damaged journal has lost, and a snapshot holds that was taken after it had been written."""
-        damaged = any(note.code == "journal_damaged" for note in store.state.notes)
         manifests = [manifest for manifest in copies.manifests if manifest.epoch == before.epoch]
-        if not damaged or not manifests:
+        reaches = manifests[0].sequence if manifests else 0
+        if before.problem and reaches < before.last:
+            self._course.lost.append(before.problem)
+        # Up to `settled` the store knows better than any snapshot, deletions included.
+        if not before.suspect or reaches <= before.settled:
             return {}
-        found = copies.newer_than(manifests[0], _updates(store), ENTITY_FOLDERS, absent_only=False)
-        later = {key for key, sequence in before.spoken.items() if sequence > manifests[0].sequence}
-        return {key: copy for key, copy in found.items() if key not in later}
+        known, held = _updates(store), copies.held(manifests[0])
+        later = {key for key, sequence in before.spoken.items() if sequence > reaches}
+        until = manifests[0].taken_micros
+        back = [key for key in known.keys() - held.keys() - later if known[key] <= until]
+        if back:
+            names = ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in sorted(back)[:_MOST_NAMED])
+            self._course.steps.append(f"Deleted before, as the snapshot {manifests[0].name} says, and back: {names}.")
+        wanted = {key: digest for key, digest in held.items() if key not in later}
+        return copies.newer(manifests[0], wanted, known)
 
     def _absent(self, store: Store, copies: Copies) -> dict[Key, Copy]:
         """What a snapshot holds of the kinds of which nothing is left, nor anything that tells what was deleted."""
@@ -327,12 +347,36 @@ class StoreMender:
         manifest = _newest_whole(copies.manifests)
         if manifest is None or not kinds:
             return {}
-        found = copies.newer_than(manifest, _updates(store), kinds, absent_only=True)
+        known = _updates(store)
+        held = {key: digest for key, digest in copies.held(manifest).items() if key[0] in kinds and key not in known}
+        found = copies.newer(manifest, held, known)
         if found:
             self._course.lost.append(
                 f"nothing tells what was deleted since the snapshot {manifest.name}: {len(found)} entities are back"
             )
         return found
+
+
+def _before(backend: Backend, superblock: Superblock, clock: Clock) -> _Before:
+    contents = read_journal(backend, (superblock.store_id, superblock.epoch))
+    spoken = {decode_record(body).key: entry.sequence for entry in contents.entries for body in entry.records}
+    lost = contents.damage or contents.unreadable or contents.newest is None
+    before = _Before(superblock.epoch, spoken, suspect=bool(lost or contents.torn or contents.headless))
+    if not before.suspect:
+        return before
+    index = MemoryIndex(backend, superblock.facts, clock.micros)
+    reached = 0 if index.load() or index.position.epoch != superblock.epoch else index.position.sequence
+    before.settled = max(contents.checkpointed_through, reached)
+    before.last = max(contents.highest_sequence, before.settled, *(damage.last for damage in contents.damage), 0)
+    if contents.damage:
+        numbers = ", ".join(f"{damage.first} to {damage.last}" for damage in contents.damage)
+        before.problem = (
+            f"changes numbered {numbers} of the journal are not to be had, as far as they do not prove themselves"
+        )
+    elif lost:
+        before.last += 1
+        before.problem = f"changes numbered above {before.settled} may have been lost with the journal"
+    return before
 
 
 def mend_open_store(
