@@ -126,7 +126,7 @@ class _Before:
         spoken: entity -> number of the last intact frame that speaks of it.
         suspect: whether frames may be missing that had been there.
         settled: every change up to this one is in files and views, whatever the journal has lost.
-        last: the last change that is known to have been there.
+        last: the last change that it had; None where nobody knows.
         problem: what was lost of it, in a sentence; "" for nothing.
     """
 
@@ -134,7 +134,7 @@ class _Before:
     spoken: dict[Key, int] = field(default_factory=dict)
     suspect: bool = False
     settled: int = 0
-    last: int = 0
+    last: int | None = 0
     problem: str = ""
 
 
@@ -326,7 +326,7 @@ class StoreMender:
         """What a damaged journal has lost, and a snapshot holds that was taken after it had been written."""
         manifests = [manifest for manifest in copies.manifests if manifest.epoch == before.epoch]
         reaches = manifests[0].sequence if manifests else 0
-        if before.problem and reaches < before.last:
+        if before.problem and (before.last is None or reaches < before.last):
             self._course.lost.append(before.problem)
         # Up to `settled` the store knows better than any snapshot, deletions included.
         if not before.suspect or reaches <= before.settled:
@@ -339,7 +339,10 @@ class StoreMender:
             names = ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in sorted(back)[:_MOST_NAMED])
             self._course.steps.append(f"Deleted before, as the snapshot {manifests[0].name} says, and back: {names}.")
         wanted = {key: digest for key, digest in held.items() if key not in later}
-        return copies.newer(manifests[0], wanted, known)
+        found = copies.newer(manifests[0], wanted, known)
+        if not before.settled:
+            self._note_returned(manifests[0], len(found.keys() - known.keys()))
+        return found
 
     def _absent(self, store: Store, copies: Copies) -> dict[Key, Copy]:
         """What a snapshot holds of the kinds of which nothing is left, nor anything that tells what was deleted."""
@@ -350,11 +353,13 @@ class StoreMender:
         known = _updates(store)
         held = {key: digest for key, digest in copies.held(manifest).items() if key[0] in kinds and key not in known}
         found = copies.newer(manifest, held, known)
-        if found:
-            self._course.lost.append(
-                f"nothing tells what was deleted since the snapshot {manifest.name}: {len(found)} entities are back"
-            )
+        self._note_returned(manifest, len(found))
         return found
+
+    def _note_returned(self, manifest: Manifest, count: int) -> None:
+        if count:
+            what = f"nothing tells what was deleted since the snapshot {manifest.name}"
+            self._course.lost.append(f"{what}: {count} entities that it holds are back")
 
 
 def _before(backend: Backend, superblock: Superblock, clock: Clock) -> _Before:
@@ -367,15 +372,15 @@ def _before(backend: Backend, superblock: Superblock, clock: Clock) -> _Before:
     index = MemoryIndex(backend, superblock.facts, clock.micros)
     reached = 0 if index.load() or index.position.epoch != superblock.epoch else index.position.sequence
     before.settled = max(contents.checkpointed_through, reached)
-    before.last = max(contents.highest_sequence, before.settled, *(damage.last for damage in contents.damage), 0)
-    if contents.damage:
-        numbers = ", ".join(f"{damage.first} to {damage.last}" for damage in contents.damage)
+    if contents.unreadable or contents.newest is None:
+        before.last = None
         before.problem = (
-            f"changes numbered {numbers} of the journal are not to be had, as far as they do not prove themselves"
+            f"changes numbered above {before.settled} that no snapshot holds may have been lost with the journal"
         )
-    elif lost:
-        before.last += 1
-        before.problem = f"changes numbered above {before.settled} may have been lost with the journal"
+    elif contents.damage:
+        before.last = max(damage.last for damage in contents.damage)
+        numbers = ", ".join(f"{damage.first} to {damage.last}" for damage in contents.damage)
+        before.problem = f"changes numbered {numbers} of the journal are not to be had, but for what proves itself"
     return before
 
 
@@ -418,7 +423,7 @@ def _losses(report: RestoreReport) -> list[str]:
     """The window of loss of a rollback, in words."""
     loss = report.loss
     if loss is None:
-        return []
+        return [f"what was written after {format_time(report.moment)} is not to be had, as far as anything was"]
     since = format_time(loss.since)
     if not loss.known:
         return [f"what was written after {since} is not to be had, as far as anything was"]
