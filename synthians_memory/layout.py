@@ -18,6 +18,7 @@ __all__ = [
     "AUTOMEMORY_LOG",
     "BACKUPS",
     "CENTROIDS",
+    "CONFIGURATION",
     "DECISION_LOG",
     "ENTITY_FOLDERS",
     "FAILURES_LOG",
@@ -112,6 +113,8 @@ PartRole = Literal["staged", "previous"]
 
 SUPERBLOCK: Final = "store.json"
 LOCK_FILE: Final = "store.lock"
+# What the store's settings are; written by people. Also the name of a user's own file.
+CONFIGURATION: Final = "config.yaml"
 MEMORIES: Final = "memories"
 ASSEMBLIES: Final = "assemblies"
 JOURNAL: Final = "journal"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -10,3 +11,6 @@ from hypothesis import settings
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# No test, and no process that one starts, reads the configuration of whoever runs it.
+os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).resolve().parent / "no_configuration")

@@ -6,14 +6,14 @@ It makes nothing; `recovery` does.
 from __future__ import annotations
 
 from synthians_memory.errors import NotAStoreError
-from synthians_memory.layout import INITIAL_FOLDERS, LOCK_FILE, PART_FOLDERS, SUPERBLOCK, is_scratch
+from synthians_memory.layout import CONFIGURATION, INITIAL_FOLDERS, LOCK_FILE, PART_FOLDERS, SUPERBLOCK, is_scratch
 from synthians_memory.storage.backend import Backend
 
 __all__ = ["require_empty"]
 
 
 def require_empty(backend: Backend, problem: str) -> None:
-    """Refuse a directory that holds anything but what an interrupted making of a store leaves.
+    """Refuse a directory that holds anything but its settings, and what an interrupted making of a store leaves.
 
     Args:
         backend: the directory, in which no superblock was found.
@@ -24,7 +24,7 @@ def require_empty(backend: Backend, problem: str) -> None:
     """
     folders = {path.split("/")[0] for path in INITIAL_FOLDERS}
     for name, stat in backend.scan(""):
-        known = name == LOCK_FILE or is_scratch(name)
+        known = name in (CONFIGURATION, LOCK_FILE) or is_scratch(name)
         if stat.kind == "folder" and name in PART_FOLDERS:
             known = True
         elif stat.kind == "folder" and name in folders:

@@ -12,9 +12,11 @@ from typing import Final
 from synthians_memory.errors import InvalidValueError, NotFiledError
 from synthians_memory.extras import import_extra
 from synthians_memory.maintenance.issue_document import IssueDocument
+from synthians_memory.redaction import redacted_text
 
-__all__ = ["TOKEN_VARIABLE", "GitHubIssues"]
+__all__ = ["GITHUB", "TOKEN_VARIABLE", "GitHubIssues", "require_project"]
 
+GITHUB: Final = "https://api.github.com"
 TOKEN_VARIABLE: Final = "SYNTHIANS_MEMORY_GITHUB_TOKEN"  # noqa: S105 - the name of a variable
 _INSTALL: Final = 'Install what files issues: pip install "synthians-memory[ops]".'
 _PROJECT: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
@@ -27,7 +29,7 @@ class GitHubIssues:
     Args:
         project: OWNER/NAME of its repository there.
         token: with the right to make issues there; stands in no message.
-        labels: beside those of the document.
+        labels, assignees: beside those of the document.
         url: of the interface.
         timeout: of each attempt, seconds.
         retries: after the first attempt; after refusals for now (429, 5xx) and broken connections only.
@@ -43,13 +45,13 @@ class GitHubIssues:
         token: str,
         *,
         labels: tuple[str, ...] = (),
-        url: str = "https://api.github.com",
+        assignees: tuple[str, ...] = (),
+        url: str = GITHUB,
         timeout: float = 10.0,
         retries: int = 3,
         backoff: float = 1.0,
     ) -> None:
-        if not _PROJECT.fullmatch(project):
-            raise InvalidValueError(f"{project!r} names no repository", hint="Write OWNER/NAME.")
+        require_project(project)
         if not token:
             raise InvalidValueError("there is no token to file issues with", hint=f"Set {TOKEN_VARIABLE}.")
         self._urllib3 = import_extra("urllib3", _INSTALL)
@@ -60,14 +62,15 @@ class GitHubIssues:
         self._url = f"{url}/repos/{project}/issues"
         self._token = token
         self._labels = labels
+        self._assignees = assignees
 
     def __call__(self, document: IssueDocument) -> None:
         """File `document`. Raises NotFiledError."""
         fields = {
             "title": document.title,
             "body": f"{document.body}\nfingerprint: {document.fingerprint}\n",
-            "labels": [*document.labels, *self._labels],
-            "assignees": list(document.assignees),
+            "labels": list(dict.fromkeys([*document.labels, *self._labels])),
+            "assignees": list(dict.fromkeys([*document.assignees, *self._assignees])),
         }
         headers = {
             "Authorization": f"Bearer {self._token}",
@@ -83,3 +86,9 @@ class GitHubIssues:
             ) from error
         if answer.status != _MADE:
             raise NotFiledError(f"the issue {document.fingerprint} was not filed: {self._url} answered {answer.status}")
+
+
+def require_project(project: str) -> None:
+    """Refuse what is no OWNER/NAME. Raises InvalidValueError; a secret in it is not shown."""
+    if not _PROJECT.fullmatch(project):
+        raise InvalidValueError(f"{redacted_text(repr(project))} names no repository", hint="Write OWNER/NAME.")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from synthians_memory.errors import InvalidTypeError, InvalidValueError
 
-__all__ = ["DEFAULT_RULES", "DEFAULT_TAGS", "CaptureRules", "Rule", "Significance", "rules_from"]
+__all__ = ["DEFAULT_RULES", "DEFAULT_TAGS", "CaptureRules", "Rule", "Significance", "rule_document", "rules_from"]
 
 
 def _require_words(whose: str, words: object) -> None:
@@ -42,6 +42,8 @@ class Rule:
     def __post_init__(self) -> None:
         _require_words(f"the rule {self.name!r}", self.words)
         for pattern in self.patterns:
+            if not isinstance(pattern, str):
+                raise InvalidTypeError(f"the rule {self.name!r} has a pattern that is no string: {pattern!r}")
             try:
                 re.compile(pattern)
             except re.error as error:
@@ -187,15 +189,30 @@ def rules_from(document: Mapping[str, Any]) -> CaptureRules:
         raise InvalidValueError(
             f"unknown setting of capture: {', '.join(map(repr, unknown))}", hint="There are rules and tags."
         )
-    rules = DEFAULT_RULES if "rules" not in document else tuple(_rule_from(entry) for entry in document["rules"])
-    tags = {**DEFAULT_TAGS, **document.get("tags", {})}
+    given, tables = document.get("rules", ()), document.get("tags", {})
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise InvalidTypeError(f"the rules of capture must be a list, not {given!r}")
+    if not isinstance(tables, Mapping):
+        raise InvalidTypeError(f"the tags of capture must be an object, not {tables!r}")
+    rules = DEFAULT_RULES if "rules" not in document else tuple(_rule_from(entry) for entry in given)
+    tags = {**DEFAULT_TAGS, **tables}
     return CaptureRules(rules, {tag: _listed(tag, words) for tag, words in tags.items() if words})
+
+
+def rule_document(rule: Rule) -> dict[str, Any]:
+    """`rule` as a configuration describes it."""
+    document = {"name": rule.name, "words": list(rule.words), "importance": rule.importance}
+    return {**document, "patterns": list(rule.patterns)} if rule.patterns else document
 
 
 def _rule_from(entry: Any) -> Rule:
     if not isinstance(entry, Mapping) or not {"name", "words", "importance"} <= set(entry):
         raise InvalidTypeError(f"a rule of capture is {entry!r}", hint="Give it a name, words and an importance.")
     name = str(entry["name"])
+    unknown = sorted(map(str, set(entry) - {"name", "words", "importance", "patterns"}))
+    if unknown:
+        hint = "A rule has name, words, importance and patterns."
+        raise InvalidValueError(f"the rule {name!r} of capture has the unknown {', '.join(unknown)}", hint=hint)
     words, patterns = (_listed(name, entry.get(member, ())) for member in ("words", "patterns"))
     return Rule(name, words, entry["importance"], patterns)
 

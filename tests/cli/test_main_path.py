@@ -11,6 +11,7 @@ import numpy as np
 from command_lines import ASSEMBLIES, FEW, FIXTURES, MEMORIES, SAMPLE, Called, Program, write_lines
 
 from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.maintenance.configuration import load_configuration
 
 
 def test_import_search_export_as_a_stranger_would(program: Program) -> None:
@@ -155,7 +156,7 @@ def test_init_refuses_to_promise_what_the_store_does_not_hold(call: Called) -> N
 
 
 async def test_a_command_searches_exactly_and_trains_nothing(store: Path) -> None:
-    async with Place(str(store), {"exact_below": 256, "target_recall": 0.9}).reading() as opened:
+    async with Place(load_configuration(store, {}, {"exact_below": 256, "target_recall": 0.9})).reading() as opened:
         assert opened.config.target_recall == 1
         await opened.search(np.ones(256))
         assert opened.stats()["vector_search"] == {"index": "exact", "training": False}

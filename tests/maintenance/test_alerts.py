@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,9 @@ import pytest
 
 from synthians_memory.errors import InvalidValueError, NotFiledError
 from synthians_memory.layout import FAILURES_LOG, ISSUES
+from synthians_memory.maintenance.alert_hooks import hooks_of
 from synthians_memory.maintenance.alerts import Alerts, IssueFiles
+from synthians_memory.maintenance.configuration import load_configuration
 from synthians_memory.maintenance.github import GitHubIssues
 from synthians_memory.maintenance.issue_document import Failure, IssueDocument, system_facts
 from synthians_memory.storage.local import LocalBackend
@@ -182,3 +185,45 @@ def test_nobody_at_home_is_said(tmp_path: Path) -> None:
 def test_what_cannot_work_is_refused(project: str, token: str) -> None:
     with pytest.raises(InvalidValueError):
         GitHubIssues(project, token)
+
+
+# As configured
+
+SWITCHED_ON = "alerts: {github: {enabled: true, repository: ada/notes, labels: [memory, critical], assignees: [bob]}}"
+
+
+def configured_alerts(path: Path, content: str, environment: dict[str, str], url: str = "") -> Alerts:
+    (path / "config.yaml").write_text(content)
+    configuration = load_configuration(path, {"HOME": str(path)})
+    hooks = hooks_of(configuration, environment, clock=ManualClock(), **({"url": url} if url else {}))
+    return Alerts(lambda: LocalBackend(path), ManualClock(), hooks=hooks, environment=environment)
+
+
+@pytest.mark.parametrize("server", [(201,)], indirect=True)
+def test_github_is_told_where_the_configuration_switches_it_on(server: Server, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{server.server_port}"
+    environment = {"SYNTHIANS_MEMORY_GITHUB_TOKEN": SECRET}
+    assert (
+        configured_alerts(tmp_path, "alerts: {github: {repository: ada/notes}}", environment, url).tell(FAILURE) == []
+    )
+    assert server.seen == []
+    assert configured_alerts(tmp_path, SWITCHED_ON, environment, url).tell(FAILURE) == []
+    ((path, headers, body),) = server.seen
+    assert (path, headers["Authorization"]) == ("/repos/ada/notes/issues", f"Bearer {SECRET}")
+    assert (body["labels"], body["assignees"]) == (["critical", "memory"], ["bob"])
+    assert SECRET not in json.dumps(body)
+    assert len(documents(tmp_path)) == 1
+
+
+def test_without_a_token_the_document_is_written_and_the_lack_is_said(tmp_path: Path) -> None:
+    (problem,) = configured_alerts(tmp_path, SWITCHED_ON, {}).tell(FAILURE)
+    assert "could not be filed" in problem
+    assert "SYNTHIANS_MEMORY_GITHUB_TOKEN" in problem
+    assert len(documents(tmp_path)) == 1
+
+
+def test_without_the_library_for_it_the_document_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "urllib3", None)
+    (problem,) = configured_alerts(tmp_path, SWITCHED_ON, {"SYNTHIANS_MEMORY_GITHUB_TOKEN": SECRET}).tell(FAILURE)
+    assert "synthians-memory[ops]" in problem
+    assert len(documents(tmp_path)) == 1

@@ -18,6 +18,7 @@ from synthians_memory.entrypoints.cli import (
     capture,
     check,
     checkpoint,
+    config,
     delete,
     export,
     get,
@@ -45,7 +46,7 @@ from synthians_memory.entrypoints.cli import (
 )
 from synthians_memory.entrypoints.cli.ledger import commands as ledger
 from synthians_memory.entrypoints.cli.program import Program, RunningCommand
-from synthians_memory.entrypoints.cli.settings import STORE_VARIABLE
+from synthians_memory.maintenance.configuration_keys import STORE_VARIABLE
 
 __all__ = ["app", "main"]
 
@@ -93,6 +94,7 @@ _COMMANDS: Final[_Commands] = (
 _GROUPS: Final[tuple[tuple[str, str, _Commands], ...]] = (
     ("state", state.HELP, state.COMMANDS),
     ("ledger", ledger.HELP, ledger.COMMANDS),
+    ("config", config.HELP, config.COMMANDS),
 )
 # What runs another program: options behind that program's name are its own.
 _RUNNING: Final = ("ledger run",)
@@ -140,8 +142,9 @@ def _root(
 ) -> None:
     """Keep the memories of AI agents in plain files: remember, recall, check, repair.
 
-    Options of the store come from the environment: SYNTHIANS_MEMORY_ and the name of the setting in capitals, such
-    as SYNTHIANS_MEMORY_DURABILITY=interval. docs/cli.md tells what each command prints, and the exit codes.
+    Options of the store come from config.yaml in it, and from the environment: SYNTHIANS_MEMORY_ and the name of the
+    setting in capitals, such as SYNTHIANS_MEMORY_DURABILITY=interval. `config show` shows them. docs/cli.md tells what
+    each command prints, and the exit codes.
     """
 
 

@@ -60,7 +60,7 @@ def capture(
 async def _capture(place: Place, exchange: _Exchange, name: str | None, output: Output) -> int:
     embedder = await embedder_for_saving(place, name)
     async with place.writing(create=True, embedder=embedder) as store:
-        capturing = Capture(store)
+        capturing = Capture(store, place.configuration.capture)
         memory_id = await capturing.capture(
             exchange.question,
             exchange.answer,

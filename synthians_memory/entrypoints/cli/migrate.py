@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 import typer
 
-from synthians_memory.config import StoreConfig
 from synthians_memory.entrypoints.cli.exits import ExitCode
 from synthians_memory.entrypoints.cli.findings import findings_table, summary
 from synthians_memory.entrypoints.cli.options import JsonOption
@@ -35,11 +34,13 @@ def migrate(
     """
     place, output = Place.of(context), Output.wanted(as_json)
     place.require()
-    config = StoreConfig(**{**place.settings, "storage_path": place.path})
     try:
         with progress("migrating", "files") as move:
             report = migrate_store(
-                place.path, config, dry_run=dry_run, progress=lambda done, total: move(done, total=total)
+                place.path,
+                place.configuration.store_config,
+                dry_run=dry_run,
+                progress=lambda done, total: move(done, total=total),
             )
     except KeyboardInterrupt:
         tell("interrupted", "the store is between two formats.")

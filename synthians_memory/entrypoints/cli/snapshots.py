@@ -27,8 +27,8 @@ FromOption = Annotated[
 
 
 def settings_of(place: Place) -> StoreConfig:
-    """The store's settings, as the environment has them."""
-    return StoreConfig().with_overrides(storage_path=place.path, **place.settings)
+    """The store's settings, as the configuration has them."""
+    return place.configuration.store_config
 
 
 @contextmanager

@@ -6,7 +6,7 @@ It is not the store's own opening, which `MemoryPersistence` does.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,11 +15,12 @@ import typer
 
 from synthians_memory.embedder import Embedder
 from synthians_memory.entrypoints.cli.output import tell, tell_first
-from synthians_memory.entrypoints.cli.settings import settings_from
 from synthians_memory.errors import NotAStoreError, SearchTimeoutError, disk_error
 from synthians_memory.facade import MemoryPersistence
+from synthians_memory.layout import CONFIGURATION
+from synthians_memory.maintenance.configuration import Configuration, load_configuration, store_path
 
-__all__ = ["Place", "index_words"]
+__all__ = ["Place", "index_words", "path_of_store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +28,29 @@ class Place:
     """Where the store is, and with which settings.
 
     Attributes:
-        path: its directory, as the user named it.
-        settings: from the environment.
+        configuration: what holds for it.
     """
 
-    path: str
-    settings: dict[str, Any]
+    configuration: Configuration
 
     @classmethod
     def of(cls, context: typer.Context) -> Self:
-        """What --store and the environment say. Raises InvalidValueError for a wrong setting."""
-        return cls(str(context.find_root().params["store"]), settings_from(os.environ))
+        """What --store, the environment and the configuration files say. Raises as `load_configuration`."""
+        return cls(load_configuration(_written(context)))
+
+    @property
+    def path(self) -> str:
+        """The store's directory."""
+        return self.configuration.path
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Those of the store that the environment or a file gives."""
+        return self.configuration.settings
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is there yet.
+        """Whether nothing is there yet, but at most the store's own settings.
 
         Raises:
             NotAStoreError: something is, and no directory.
@@ -49,7 +58,7 @@ class Place:
         """
         try:
             with os.scandir(self.path) as entries:
-                return next(entries, None) is None
+                return all(entry.name == CONFIGURATION for entry in entries)
         except FileNotFoundError:
             return True
         except NotADirectoryError as error:
@@ -92,7 +101,7 @@ class Place:
         Args:
             create: whether it is made where nothing is.
             embedder: as `MemoryPersistence`.
-            overrides: settings that go before those of the environment.
+            overrides: settings that go before those of the environment and of files.
         """
         if not create:
             self.require()
@@ -110,6 +119,18 @@ class Place:
         async with self.reading() as store:
             name: str | None = store.stats()["embedder"]
             return name
+
+
+def path_of_store(context: typer.Context) -> str:
+    """The store's directory, for a command that needs no settings of it. Raises as `store_path`."""
+    return store_path(_written(context))
+
+
+def _written(context: typer.Context) -> str | None:
+    """What --store says; None without it. The environment is asked where the configuration is loaded."""
+    root = context.find_root()
+    source = root.get_parameter_source("store")
+    return str(root.params["store"]) if source is not None and source.name == "COMMANDLINE" else None
 
 
 async def index_words(store: MemoryPersistence, seconds: float | None = None) -> None:

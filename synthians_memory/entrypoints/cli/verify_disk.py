@@ -19,7 +19,7 @@ from synthians_memory.entrypoints.cli.exits import ExitCode, InputMissingError
 from synthians_memory.entrypoints.cli.options import JsonOption
 from synthians_memory.entrypoints.cli.output import Output, cleaned, table, tell
 from synthians_memory.entrypoints.cli.progress import progress
-from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.entrypoints.cli.stores import path_of_store
 from synthians_memory.errors import InvalidValueError
 from synthians_memory.testing.disk_trial import UNSEEN, DiskReport, try_disk
 from synthians_memory.times import SystemClock
@@ -48,7 +48,7 @@ def verify_disk(
     not as the store needs it, and 5 where something was lost.
     """
     output = Output.wanted(as_json)
-    directory = _directory(Place.of(context).path if path is None else path)
+    directory = _directory(path_of_store(context) if path is None else path)
     try:
         with _ended_like_interrupted(), progress("killing", "processes") as move:
             report = try_disk(

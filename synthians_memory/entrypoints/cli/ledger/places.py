@@ -15,7 +15,7 @@ import typer
 from synthians_memory.embedder import Embedder
 from synthians_memory.entrypoints.cli.embedders import known_embedder
 from synthians_memory.entrypoints.cli.output import tell
-from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.entrypoints.cli.stores import Place, path_of_store
 from synthians_memory.errors import MissingExtraError
 from synthians_memory.layout import LEDGER, SUPERBLOCK
 from synthians_memory.ledger.ledger import Ledger
@@ -45,7 +45,7 @@ DirOption = Annotated[
 
 def directory_of(context: typer.Context, written: str | None) -> str:
     """Where the ledger is."""
-    return written if written is not None else os.path.join(str(context.find_root().params["store"]), LEDGER)
+    return written if written is not None else os.path.join(path_of_store(context), LEDGER)
 
 
 def store_of(context: typer.Context, written: str | None) -> Place | None:

@@ -74,11 +74,12 @@ def promote(
         "reviewed_by": reviewed_by,
     }
     fields = {**given_object(fact), **{name: value for name, value in given.items() if value is not None}}
+    # Before anything is written: a setting may be wrong.
+    place = store_of(context, directory)
     with writing_ledger(directory_of(context, directory)) as ledger:
         if fields.get("source_run") == LATEST:
             fields["source_run"] = run_named(ledger, LATEST)
         ledger.promote_fact(fields, threshold)
-    place = store_of(context, directory)
     return run(_remember(place, fields, Output.wanted(as_json)))
 
 

@@ -17,7 +17,7 @@ import typer
 from synthians_memory.entrypoints.cli.exits import ExitCode
 from synthians_memory.entrypoints.cli.output import Output, cleaned, tell
 from synthians_memory.entrypoints.cli.program import run
-from synthians_memory.entrypoints.cli.stores import Place
+from synthians_memory.entrypoints.cli.stores import Place, path_of_store
 from synthians_memory.errors import InvalidValueError, StoreLockedError
 from synthians_memory.layout import STATE, STATE_FILES, SUPERBLOCK
 from synthians_memory.state import Context, StateDirectory, Written, open_state, rehydrate
@@ -51,7 +51,7 @@ class StatePlace:
             raise InvalidValueError("--state-dir is empty", hint="Give a directory; . is the present one.")
         if state_dir is not None:
             return cls(state_dir, False)
-        return cls(str(context.find_root().params["store"]), True)
+        return cls(path_of_store(context), True)
 
     @property
     def directory(self) -> str:
