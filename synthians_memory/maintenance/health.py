@@ -168,7 +168,7 @@ def outcome_of(course: Course, *, reported_only: bool = False) -> Outcome:
     damage = any(finding.severity == "damage" for finding in course.remaining)
     if not course.opened or (damage and not reported_only):
         return "failed"
-    if course.restored or course.rollback or course.given_up:
+    if course.restored or course.rollback or course.gone_on or course.given_up:
         return "restored"
     if any(is_bad(finding) for finding in course.remaining) or course.problems:
         return "findings"
@@ -278,19 +278,21 @@ def _summary(report: HealthReport, bad: int) -> str:
     return what.get(report.outcome, f"a health pass left {bad} findings and {len(report.problems)} problems")
 
 
-def tell_failed_pass(place: HealthPlace, alerts: Alerts, error: Exception) -> None:
-    """Tell of a pass that ended with an error, and log it. Raises nothing of the library's."""
+def tell_failed_pass(place: HealthPlace, alerts: Alerts, error: Exception, schedule: str = "health") -> None:
+    """Tell of a pass, or other scheduled work, that ended with an error, and log it. Raises nothing of the library's."""
     what = type(error).__name__
     path = error.path if isinstance(error, SynthiansMemoryError) else None
     failure = Failure(
-        "health_pass_failed",
-        f"a health pass ended with {what}" + (f" at {path}" if path else ""),
-        subjects=(what, path or ""),
+        "health_pass_failed" if schedule == "health" else "schedule_failed",
+        f"the scheduled {schedule} ended with {what}" + (f" at {path}" if path else ""),
+        subjects=(schedule, what, path or ""),
         steps=("Run `synthians-memory health` by hand, and read what it says.",),
     )
     with suppress(DiskError, StoreLockedError):
         if _is_store(place):
-            EventLog(place.open_store, HEALTH_LOG, place.clock).append(outcome="failed", error=what, path=path)
+            EventLog(place.open_store, HEALTH_LOG, place.clock).append(
+                outcome="failed", schedule=schedule, error=what, path=path
+            )
             alerts.tell(failure)
 
 

@@ -40,23 +40,31 @@ def check_parts(backend: Backend, parts: Sequence[Part], level: CheckLevel = "fu
 
 
 def restore_part_files(
-    backend: Backend, findings: Sequence[Finding], copies: Copies, clock: Clock, lost: list[str]
+    backend: Backend,
+    findings: Sequence[Finding],
+    copies: Copies,
+    clock: Clock,
+    lost: list[str],
+    *,
+    databases: bool = True,
 ) -> list[Putback]:
     """Bring back the files that `findings` name, as far as a snapshot has them; a copy of what stands there is kept.
 
     Args:
-        backend: the store, closed, and locked by the caller.
+        backend: the store, locked by the caller.
         findings: of the parts.
         copies: where they are looked for.
         clock: source of time.
         lost: grows by what was written since.
+        databases: whether databases may be replaced, which nobody may have open then.
 
     Raises:
         StoreLockedError: somebody keeps a part's folder busy.
         DiskError: one could not be written.
     """
     found = []
-    for path in dict.fromkeys(finding.path for finding in findings if finding.code in _WHOLE_FILES):
+    codes = {code for code in _WHOLE_FILES if databases or code != "database_damaged"}
+    for path in dict.fromkeys(finding.path for finding in findings if finding.code in codes):
         stored = _newest(copies, path)
         if stored is None:
             continue

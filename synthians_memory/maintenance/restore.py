@@ -35,6 +35,7 @@ from synthians_memory.errors import (
 from synthians_memory.layout import (
     ARCHIVE,
     BACKUPS,
+    CONFIGURATION,
     ENTITY_FOLDERS,
     INDEX,
     ISSUES,
@@ -70,7 +71,7 @@ __all__ = ["Progress", "Wanted", "past_version", "restore_store"]
 Progress = Callable[[int, int], None]
 
 _MOST_NAMED: Final = 1000
-_LEFT: Final = (ISSUES, LOGS, QUARANTINE)
+_LEFT: Final = (CONFIGURATION, ISSUES, LOGS, QUARANTINE)
 
 
 @dataclass(frozen=True, slots=True)

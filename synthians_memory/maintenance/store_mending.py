@@ -63,6 +63,7 @@ class Course(Mended):
 
     Attributes:
         rollback: of the whole store; None where none was needed.
+        gone_on: whether a restore that was cut off before was completed.
         opened: whether the store could be opened in the end.
         read: whose files a sampled check has read; empty for a full one.
         memories, assemblies: how many the store holds.
@@ -71,6 +72,7 @@ class Course(Mended):
     """
 
     rollback: RestoreReport | None = None
+    gone_on: bool = False
     opened: bool = False
     read: list[Key] = field(default_factory=list)
     memories: int = 0
@@ -192,6 +194,7 @@ class StoreMender:
                 raise
             return
         self._course.actions += [done] if done else []
+        self._course.gone_on = bool(done)
 
     def _is_there(self) -> bool:
         try:
@@ -231,9 +234,12 @@ class StoreMender:
         if not self._is_there():
             raise NotAStoreError(f"{self._place.config.storage_path} is not there")
         backend = self._place.open_store()
-        if not any(True for _ in backend.scan("")):
+        try:
+            if find_superblock(backend, [], None) is None:
+                raise NotAStoreError(f"{self._place.config.storage_path} holds no store")
+        except BaseException:
             backend.close()
-            raise NotAStoreError(f"{self._place.config.storage_path} is empty")
+            raise
         # What is found is mended with backups at hand, not by the opening.
         config = replace(self._place.config, auto_repair=False, startup_check="off")
         return Store.open(backend, config, self._place.clock)
@@ -291,7 +297,7 @@ class StoreMender:
         mender.put_back(self._lost_changes(store, copies, before))
         mender.put_back(self._absent(store, copies))
         mended = mender.run()
-        self._mend_parts(store, copies, mended)
+        _mend_parts(store, self._place, copies, mended, databases=True)
         course.add(mended)
         # Recovery has said so, and mended it.
         course.actions += [f"recovered: {note.message}" for note in notes]
@@ -312,15 +318,6 @@ class StoreMender:
             return False
         course.findings = course.remaining = found
         return True
-
-    def _mend_parts(self, store: Store, copies: Copies, mended: Mended) -> None:
-        backend, parts = store.state.backend, self._place.parts
-        found = check_parts(backend, parts)
-        mended.findings = [*mended.findings, *found]
-        if any(finding.severity == "damage" for finding in found):
-            mended.restored += restore_part_files(backend, found, copies, self._place.clock, mended.lost)
-            found = check_parts(backend, parts)
-        mended.remaining = [*mended.remaining, *found]
 
     def _lost_changes(self, store: Store, copies: Copies, before: _Before) -> dict[Key, Copy]:
         """What a damaged journal has lost, and a snapshot holds that was taken after it had been written."""
@@ -395,10 +392,23 @@ def mend_open_store(
     with snapshots_of(place, course.problems) as folder:
         copies = Copies(store.state.backend, store.state.superblock.store_id, folder)
         give_up = settings.auto_rollback and bool(copies.manifests)
-        course.add(Mender(store, copies, give_up=give_up, progress=progress).run())
+        mended = Mender(store, copies, give_up=give_up, progress=progress).run()
+        _mend_parts(store, place, copies, mended, databases=False)
+        course.findings = []
+        course.add(mended)
         course.problems += dict.fromkeys(copies.problems)
         if any(is_bad(finding) for finding in course.remaining):
             course.steps += _steps(course.remaining, bool(copies.manifests), settings.auto_rollback)
+
+
+def _mend_parts(store: Store, place: HealthPlace, copies: Copies, mended: Mended, *, databases: bool) -> None:
+    backend = store.state.backend
+    found = check_parts(backend, place.parts)
+    mended.findings = [*mended.findings, *found]
+    if any(finding.severity == "damage" for finding in found):
+        mended.restored += restore_part_files(backend, found, copies, place.clock, mended.lost, databases=databases)
+        found = check_parts(backend, place.parts)
+    mended.remaining = [*mended.remaining, *found]
 
 
 def _updates(store: Store) -> dict[Key, int]:

@@ -22,6 +22,7 @@ from synthians_memory.entrypoints.cli import (
     delete,
     export,
     get,
+    health,
     history,
     import_,
     import_legacy,
@@ -29,6 +30,7 @@ from synthians_memory.entrypoints.cli import (
     init,
     list_,
     migrate,
+    monitor,
     move,
     purge,
     recall,
@@ -88,6 +90,8 @@ _COMMANDS: Final[_Commands] = (
     ("backups", backups.backups, backups.EXAMPLES),
     ("restore", restore.restore, restore.EXAMPLES),
     ("history", history.history, history.EXAMPLES),
+    ("health", health.health, health.EXAMPLES),
+    ("monitor", monitor.monitor, monitor.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
 # Commands with a name of two words: the first, what they are for, and the commands behind it.

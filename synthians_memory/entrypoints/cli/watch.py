@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -17,6 +14,7 @@ import typer
 
 from synthians_memory.embedder import Embedder
 from synthians_memory.entrypoints.cli.embedders import known_embedder
+from synthians_memory.entrypoints.cli.ending import ended_by_signal, until_ended
 from synthians_memory.entrypoints.cli.exits import ExitCode
 from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption
 from synthians_memory.entrypoints.cli.output import Output, cleaned, tell
@@ -29,9 +27,6 @@ from synthians_memory.maintenance.watched_change import WatchedChange
 __all__ = ["EXAMPLES", "watch"]
 
 EXAMPLES: Final = ("--store notes watch", "--store notes watch --once --adopt")
-
-# What people and service managers end a program with.
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +71,7 @@ def watch(
 
 
 async def _watch(place: Place, wish: _Wish, name: str | None, output: Output) -> int:
-    with _ending() as ending:
+    with ended_by_signal() as ending:
         embedder = await _embedder(place, name)
         # The repair at opening would adopt what was edited before, and leave its embedding as it was.
         async with place.writing(auto_repair=False, startup_check="off", embedder=embedder) as store:
@@ -86,32 +81,8 @@ async def _watch(place: Place, wish: _Wish, name: str | None, output: Output) ->
             if not wish.once and not watcher.notified:
                 every = f"every {wish.interval:g} seconds"
                 tell("hint", f'Changes are found {every}; to be told at once: pip install "synthians-memory[ops]".')
-            unadopted = await _until_ended(_print_all(watcher, wish, output), ending)
+            unadopted = await until_ended(_print_all(watcher, wish, output), ending, 0)
     return ExitCode.DAMAGED if wish.once and unadopted else ExitCode.OK
-
-
-@contextmanager
-def _ending() -> Iterator[asyncio.Event]:
-    """Set by the first signal that asks for the end; the next one ends the program as usual."""
-    loop, ending = asyncio.get_running_loop(), asyncio.Event()
-
-    def end() -> None:
-        ending.set()
-        release()
-
-    def release() -> None:
-        for number in _ENDING:
-            loop.remove_signal_handler(number)
-
-    with suppress(NotImplementedError, RuntimeError):
-        # Neither on Windows nor outside of the main thread.
-        for number in _ENDING:
-            loop.add_signal_handler(number, end)
-    try:
-        yield ending
-    finally:
-        with suppress(NotImplementedError, RuntimeError):
-            release()
 
 
 async def _embedder(place: Place, name: str | None) -> Embedder | None:
@@ -122,15 +93,6 @@ async def _embedder(place: Place, name: str | None) -> Embedder | None:
             raise
         tell("hint", f"Embeddings of texts that were edited are marked as stale: {error}")
         return None
-
-
-async def _until_ended(work: asyncio.Task[int], ending: asyncio.Event) -> int:
-    waiting = asyncio.create_task(ending.wait())
-    await asyncio.wait([work, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    work.cancel()
-    await asyncio.wait([work, waiting])
-    return 0 if work.cancelled() else work.result()
 
 
 def _print_all(watcher: Watcher, wish: _Wish, output: Output) -> asyncio.Task[int]:
