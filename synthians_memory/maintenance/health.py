@@ -168,7 +168,7 @@ def outcome_of(course: Course, *, reported_only: bool = False) -> Outcome:
     damage = any(finding.severity == "damage" for finding in course.remaining)
     if not course.opened or (damage and not reported_only):
         return "failed"
-    if course.restored or course.rollback or course.gone_on or course.given_up:
+    if course.restored or course.rollback or course.from_backup or course.given_up:
         return "restored"
     if any(is_bad(finding) for finding in course.remaining) or course.problems:
         return "findings"

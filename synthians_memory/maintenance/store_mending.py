@@ -63,7 +63,7 @@ class Course(Mended):
 
     Attributes:
         rollback: of the whole store; None where none was needed.
-        gone_on: whether a restore that was cut off before was completed.
+        from_backup: whether a restore that was cut off before was completed, or a snapshot said what the store is.
         opened: whether the store could be opened in the end.
         read: whose files a sampled check has read; empty for a full one.
         memories, assemblies: how many the store holds.
@@ -72,7 +72,7 @@ class Course(Mended):
     """
 
     rollback: RestoreReport | None = None
-    gone_on: bool = False
+    from_backup: bool = False
     opened: bool = False
     read: list[Key] = field(default_factory=list)
     memories: int = 0
@@ -194,7 +194,7 @@ class StoreMender:
                 raise
             return
         self._course.actions += [done] if done else []
-        self._course.gone_on = bool(done)
+        self._course.from_backup = bool(done)
 
     def _is_there(self) -> bool:
         try:
@@ -272,7 +272,7 @@ class StoreMender:
             given = give_superblock(place.open_store, folder, place.clock)
             if given:
                 course.actions.append(given)
-                self._facts_given = True
+                self._facts_given = course.from_backup = True
                 return self._open()
         course.rollback = roll_back(
             place.make_store, folder, place.clock, config=place.config, parts=place.parts, problems=course.problems
