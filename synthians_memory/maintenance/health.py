@@ -137,7 +137,8 @@ def finish_pass(
     """
     backup = _backup(place, settings, course, base) if course.opened and settings.backup_enabled else None
     signs = _measure(place, settings, course)
-    _rotate(place, course)
+    for path in _LOGS:
+        _tried(course, EventLog(place.open_store, path, place.clock, most_bytes=settings.most_log_bytes).rotate)
     if course.read:
         _tried(course, lambda: note_share(place.open_store, course.read))
     report = HealthReport(
@@ -225,11 +226,6 @@ def _measure(place: HealthPlace, settings: HealthSettings, course: Course) -> Vi
     course.remaining = [*course.remaining, *found]
     course.findings = [*course.findings, *found]
     return signs
-
-
-def _rotate(place: HealthPlace, course: Course) -> None:
-    for path in _LOGS:
-        _tried(course, EventLog(place.open_store, path, place.clock).rotate)
 
 
 # Telling

@@ -16,6 +16,7 @@ from synthians_memory.engine.medium import local_medium
 from synthians_memory.engine.part import Part
 from synthians_memory.errors import InvalidValueError
 from synthians_memory.maintenance.care import own_directory, snapshots_in, snapshots_to
+from synthians_memory.maintenance.event_log import MOST_LOG_BYTES
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.storage.backend import Backend
 from synthians_memory.times import Clock, SystemClock
@@ -38,6 +39,7 @@ class HealthSettings:
         most_backup_age: seconds after which the newest whole snapshot is overdue.
         least_free_bytes: space below which people are told.
         least_free_inodes: likewise.
+        most_log_bytes: size from which a log is set aside.
     """
 
     sample: int = 1
@@ -48,6 +50,7 @@ class HealthSettings:
     most_backup_age: float = 26 * 3600.0
     least_free_bytes: int = 64 * _MIB
     least_free_inodes: int = 1000
+    most_log_bytes: int = MOST_LOG_BYTES
 
     def __post_init__(self) -> None:
         if self.sample < 1 or self.backup_retention_days < 1:
