@@ -233,7 +233,9 @@ class Monitor:
             return
         course.read = []
         await session.in_writer(lambda: mend_open_store(session.store, self._place, self._settings, course))
-        if session.store.state.read_only_reason:
+        reason = session.store.state.read_only_reason
+        if reason:
+            course.problems.append(f"the store is read-only: {reason}")
             course.steps.append(_CLOSE)
 
     def _needs_closing(self, session: Session, course: Course) -> bool:
