@@ -59,7 +59,7 @@ class _Wish:
 def monitor(
     context: typer.Context,
     every: Annotated[
-        float | None, typer.Option(min=0.001, metavar="HOURS", help="Time between two passes; else as configured.")
+        float | None, typer.Option(min=0.0001, metavar="HOURS", help="Time between two passes; else as configured.")
     ] = None,
     sample: Annotated[
         int,
