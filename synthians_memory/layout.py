@@ -27,6 +27,7 @@ __all__ = [
     "FALLBACK",
     "FORMAT_VERSION",
     "HEALTH_LOG",
+    "HEALTH_PLAN",
     "HEALTH_SHARE",
     "INDEX",
     "INDEX_BACKUPS",
@@ -144,6 +145,8 @@ FALLBACK: Final = "logs/fallback.jsonl"
 AUTOMEMORY_LOG: Final = "logs/automemory.log"
 HEALTH_LOG: Final = "logs/health.log"
 FAILURES_LOG: Final = "logs/failures.log"
+# What a health pass is bringing back.
+HEALTH_PLAN: Final = "logs/health_plan.json"
 # How far the last sampled check has read.
 HEALTH_SHARE: Final = "logs/health_share.json"
 ISSUES: Final = "issues"

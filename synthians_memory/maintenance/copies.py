@@ -5,7 +5,7 @@ It brings nothing back, and believes nothing without its hash.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -135,23 +135,12 @@ class Copies:
             found |= {_key(path): entity_digest for path, entity_digest in entries.items()}
         return found
 
-    def newer(self, manifest: Manifest, held: Mapping[Key, str], known: Mapping[Key, int]) -> dict[Key, Copy]:
-        """Those of a snapshot's entities that the store lacks, or has only in an older version.
-
-        Args:
-            manifest: of the snapshot.
-            held: what is looked for, as `held` gives it.
-            known: entity -> update time of its version in the store.
-
-        Raises:
-            DiskError: something cannot be read.
-        """
-        found: dict[Key, Copy] = {}
-        for key, digest in held.items():
+    def named(self, wanted: Mapping[Key, str], origin: str) -> Iterator[tuple[Key, Copy]]:
+        """The versions with these content hashes, as hexadecimal digits, that are stored. Raises DiskError."""
+        for key, digest in sorted(wanted.items()):
             version = self._version(key, digest, must=True)
-            if version is not None and version.updated_micros > known.get(key, -1):
-                found[key] = Copy(version, f"the snapshot {manifest.name}", exact=True)
-        return found
+            if version is not None:
+                yield key, Copy(version, origin, exact=True)
 
 
 def _key(path: str) -> Key:

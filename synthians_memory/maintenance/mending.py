@@ -8,7 +8,7 @@ before they are written, so that a crash in between loses none of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -32,6 +32,8 @@ __all__ = ["Mended", "Mender"]
 
 _OF_FILES: Final = frozenset(("file_missing", "file_damaged", "file_undecodable", "not_a_file"))
 _AT_ONCE: Final = 256
+# The archived journal is read once for so many.
+_FOUND_AT_ONCE: Final = 4096
 
 
 @dataclass(slots=True)
@@ -105,35 +107,40 @@ class Mender:
             self._mended.actions += report.actions
 
     def _bring_back(self, torn: Sequence[Finding]) -> None:
-        keys = [key for finding in torn if (key := _key_of(finding)) is not None]
-        wanted = {key: self._state.index.hash(key) for key in keys}
-        found = self._copies.find(wanted, self._state.superblock.embedding_dimension)
-        # What the memory index does not know was never acknowledged, unless the index had to be made from the files.
-        found = {key: copy for key, copy in found.items() if wanted[key] is not None or self._index_was_lost}
-        rest = [finding for finding in torn if _key_of(finding) not in found]
-        self.put_back(found)
+        rest, pending = list[Finding](), iter(torn)
+        while part := list(islice(pending, _FOUND_AT_ONCE)):
+            found = self._copies_for(part)
+            rest += [finding for finding in part if _key_of(finding) not in found]
+            self.put_back(found.items())
         if rest and self._give_up:
             self._accept_losses()
-            lost = [finding for finding in rest if (key := _key_of(finding)) is not None and wanted[key] is not None]
-            self._mended.lost += [self._loss_of(finding) for finding in lost]
+            self._mended.lost += [loss for finding in rest if (loss := self._loss_of(finding))]
             self._mended.given_up += len(rest)
             self._repair(rest)
 
-    def put_back(self, copies: Mapping[Key, Copy]) -> None:
+    def _copies_for(self, findings: Iterable[Finding]) -> dict[Key, Copy]:
+        keys = [key for finding in findings if (key := _key_of(finding)) is not None]
+        wanted = {key: self._state.index.hash(key) for key in keys}
+        found = self._copies.find(wanted, self._state.superblock.embedding_dimension)
+        # What the memory index does not know was never acknowledged, unless the index had to be made from the files.
+        return {key: copy for key, copy in found.items() if wanted[key] is not None or self._index_was_lost}
+
+    def put_back(self, copies: Iterable[tuple[Key, Copy]]) -> None:
         """Make these versions the acknowledged ones, and write their files; what stands there is kept in quarantine.
 
         Raises:
             DiskError: as `Mender.run`.
         """
-        if copies:
-            self._accept_losses()
-        pending = iter(sorted(copies.items(), key=lambda item: item[0]))
+        pending = iter(copies)
+        any_came = False
         while group := list(islice(pending, _AT_ONCE)):
+            any_came = True
+            self._accept_losses()
             for key, copy in group:
                 self._mended.restored.append(self._putback(key, copy))
                 self._keep_present(key)
             self._store_versions([(key, copy.version) for key, copy in group])
-        if copies:
+        if any_came:
             self._store.committer.applier.retry_stuck()
             self._store.checkpoint()
 
@@ -155,10 +162,12 @@ class Mender:
         return Putback(entity_path(*key), copy.origin, copy.exact, loss)
 
     def _loss_of(self, finding: Finding) -> str:
+        """What is lost with it, in a sentence; "" for what was never acknowledged."""
         key = _key_of(finding)
         row = self._state.index.row(key) if key is not None else None
-        when = f" of {_time(row.updated_micros)}" if row is not None else ""
-        return f"{finding.kind} {finding.entity_id!r}{when} is in no backup"
+        if row is None:
+            return ""
+        return f"{finding.kind} {finding.entity_id!r} of {_time(row.updated_micros)} is in no backup"
 
     def _keep_present(self, key: Key) -> None:
         """A copy of what stands in the place of the file, and what can be salvaged of it; the file itself stays until it is replaced."""

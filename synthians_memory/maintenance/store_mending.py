@@ -2,24 +2,22 @@
 
 It takes no backup and writes no log (`health`), and keeps no time (`monitor`).
 
-    cut-off restore gone on with -> opened -> what a damaged journal has lost -> repair -> files from backups -> closed
+    cut-off restore gone on with -> what the opening would forget noted -> opened -> that brought back -> repair -> files from backups -> closed
     cannot be opened -> facts from a snapshot, or the newest snapshot that can be proved -> opened, and so on
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import errno
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from synthians_memory.engine.check import Progress
-from synthians_memory.engine.index import MemoryIndex
 from synthians_memory.engine.rebuild import entity_files
-from synthians_memory.engine.records import Key, decode_record
-from synthians_memory.engine.rows import updated_of
+from synthians_memory.engine.records import Key
 from synthians_memory.engine.store import Store
-from synthians_memory.engine.superblock import Superblock
 from synthians_memory.engine.superblock_recovery import find_superblock
 from synthians_memory.errors import (
     DamagedError,
@@ -33,10 +31,18 @@ from synthians_memory.errors import (
     StoreMovedError,
     UnsupportedFormatError,
 )
-from synthians_memory.layout import ENTITY_FOLDERS, Kind
-from synthians_memory.maintenance.copies import Copies, Copy
+from synthians_memory.layout import ENTITY_FOLDERS, HEALTH_LOG, INDEX, INDEX_BACKUPS, REPAIR_PLAN
+from synthians_memory.maintenance.copies import Copies
 from synthians_memory.maintenance.health_place import HealthPlace, HealthSettings
-from synthians_memory.maintenance.manifest import Manifest
+from synthians_memory.maintenance.lost_changes import (
+    LostChanges,
+    drop_plan,
+    find_lost_changes,
+    held_by,
+    save_plan,
+    saved_plan,
+    versions_of,
+)
 from synthians_memory.maintenance.mending import Mended, Mender
 from synthians_memory.maintenance.part_mending import check_parts, restore_part_files
 from synthians_memory.maintenance.restore_plan import is_cut_off
@@ -46,15 +52,13 @@ from synthians_memory.maintenance.sampling import next_share
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
-from synthians_memory.storage.segment import read_journal
-from synthians_memory.times import Clock, format_time
+from synthians_memory.storage.lock import StoreLock
+from synthians_memory.times import format_time, from_micros
 
 __all__ = ["Course", "StoreMender", "is_bad", "mend_open_store", "snapshots_of"]
 
 # Other programs, other places, other versions of the library: no damage.
 _NO_DAMAGE: Final = (StoreMovedError, EmbedderMismatchError, UnsupportedFormatError)
-
-_MOST_NAMED: Final = 20
 
 
 @dataclass(slots=True)
@@ -103,41 +107,16 @@ def is_bad(finding: Finding) -> bool:
 @contextmanager
 def snapshots_of(place: HealthPlace, problems: list[str]) -> Iterator[SnapshotFolder | None]:
     """The snapshots of a store, held for reading; None where there are none, or none that can be read."""
-    try:
-        opening = place.snapshots(False)
-        folder = opening.__enter__()
-    except (EntityNotFoundError, NotAStoreError):
-        yield None
-        return
-    except (InvalidValueError, StoreLockedError, DiskError) as error:
-        problems.append(f"the snapshots cannot be read: {error.message}")
-        yield None
-        return
-    try:
+    folder: SnapshotFolder | None = None
+    with ExitStack() as held:
+        try:
+            folder = held.enter_context(place.snapshots(False))
+        except (EntityNotFoundError, NotAStoreError):
+            # Nobody has taken any yet, or the store is gone with them.
+            folder = None
+        except (InvalidValueError, StoreLockedError, DiskError) as error:
+            problems.append(f"the snapshots cannot be read: {error.message}")
         yield folder
-    finally:
-        opening.__exit__(None, None, None)
-
-
-@dataclass(slots=True)
-class _Before:
-    """What a store says of its journal before it is recovered.
-
-    Attributes:
-        epoch: "" where nothing says.
-        spoken: entity -> number of the last intact frame that speaks of it.
-        suspect: whether frames may be missing that had been there.
-        settled: every change up to this one is in files and views, whatever the journal has lost.
-        last: the last change that it had; None where nobody knows.
-        problem: what was lost of it, in a sentence; "" for nothing.
-    """
-
-    epoch: str = ""
-    spoken: dict[Key, int] = field(default_factory=dict)
-    suspect: bool = False
-    settled: int = 0
-    last: int | None = 0
-    problem: str = ""
 
 
 class StoreMender:
@@ -157,7 +136,7 @@ class StoreMender:
         self._settings = settings
         self._course = course
         self._progress = progress
-        self._facts_given = False
+        self._lost = LostChanges()
 
     def run(self) -> None:
         """Open, examine and mend; `course` says what came of it.
@@ -170,12 +149,11 @@ class StoreMender:
         """
         with snapshots_of(self._place, self._course.problems) as folder:
             self._finish_restore()
-            before = self._look_before()
             store = self._opened(folder)
             if store is None:
                 return
             try:
-                self._mend(store, folder, before)
+                self._mend(store, folder)
                 self._course.count(store)
                 store.close()
             finally:
@@ -199,50 +177,61 @@ class StoreMender:
     def _is_there(self) -> bool:
         try:
             self._place.open_store().close()
-        except DiskError:
+        except DiskError as error:
+            if error.errno != errno.ENOENT:
+                raise
             return False
         return True
-
-    def _look_before(self) -> _Before:
-        if not self._is_there():
-            return _Before()
-        backend = self._place.open_store()
-        try:
-            superblock = find_superblock(backend, [], None)
-            return _Before() if superblock is None else _before(backend, superblock, self._place.clock)
-        except (DamagedError, StoreFormatError):
-            return _Before()
-        finally:
-            backend.close()
 
     def _opened(self, folder: SnapshotFolder | None) -> Store | None:
         """The store, recovered, or made again; None where it cannot be."""
         try:
-            return self._open()
+            return self._open(folder)
         except (DamagedError, StoreFormatError) as error:
             if isinstance(error, _NO_DAMAGE) and not self._is_cut_off():
                 raise
             if folder is None or not folder.listing().manifests:
-                if isinstance(error, NotAStoreError) and not self._holds_anything():
+                if isinstance(error, NotAStoreError) and not self._has_traces():
                     raise
                 return self._unopened(error.message, "No snapshot is there to restore: nothing was changed.")
             if not self._settings.auto_rollback:
                 return self._unopened(error.message, "Run `synthians-memory restore`: auto_rollback is false.")
             return self._made_again(folder, error)
 
-    def _open(self) -> Store:
+    def _open(self, folder: SnapshotFolder | None) -> Store:
         if not self._is_there():
             raise NotAStoreError(f"{self._place.config.storage_path} is not there")
-        backend = self._place.open_store()
-        try:
-            if find_superblock(backend, [], None) is None:
-                raise NotAStoreError(f"{self._place.config.storage_path} holds no store")
-        except BaseException:
-            backend.close()
-            raise
+        self._note_lost_changes(folder)
         # What is found is mended with backups at hand, not by the opening.
         config = replace(self._place.config, auto_repair=False, startup_check="off")
-        return Store.open(backend, config, self._place.clock)
+        return Store.open(self._place.open_store(), config, self._place.clock)
+
+    def _note_lost_changes(self, folder: SnapshotFolder | None) -> None:
+        """Find out what the opening would forget, and write that down, before anything is opened for writing."""
+        backend = self._place.open_store()
+        try:
+            superblock = find_superblock(backend, [], None)
+            if superblock is None:
+                raise NotAStoreError(f"{self._place.config.storage_path} holds no store")
+            saved = saved_plan(backend)
+            if saved is not None:
+                self._lost = saved
+                return
+            with self._locked(backend):
+                copies = Copies(backend, superblock.store_id, folder)
+                self._lost = find_lost_changes(self._place.open_store, superblock, copies, self._place.clock)
+                if self._lost:
+                    save_plan(self._place, self._lost)
+        finally:
+            backend.close()
+
+    @contextmanager
+    def _locked(self, backend: Backend) -> Iterator[None]:
+        lock = StoreLock.acquire(backend, clock_text=format_time(from_micros(self._place.clock.micros())))
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _is_cut_off(self) -> bool:
         backend = self._place.open_store()
@@ -251,12 +240,15 @@ class StoreMender:
         finally:
             backend.close()
 
-    def _holds_anything(self) -> bool:
+    def _has_traces(self) -> bool:
+        """Whether there was a store once."""
         if not self._is_there():
             return False
         backend = self._place.open_store()
         try:
-            return any(next(entity_files(backend, kind), None) is not None for kind in ENTITY_FOLDERS)
+            kept = any(backend.stat(path) is not None for path in (INDEX, HEALTH_LOG, REPAIR_PLAN))
+            files = any(next(entity_files(backend, kind), None) is not None for kind in ENTITY_FOLDERS)
+            return kept or files or next(backend.scan(INDEX_BACKUPS), None) is not None
         finally:
             backend.close()
 
@@ -268,35 +260,47 @@ class StoreMender:
     def _made_again(self, folder: SnapshotFolder, error: DamagedError | StoreFormatError) -> Store | None:
         course, place = self._course, self._place
         course.actions.append(f"the store could not be opened: {error.message}")
-        if isinstance(error, NotAStoreError) and self._holds_anything():
+        if isinstance(error, NotAStoreError) and self._has_traces():
             given = give_superblock(place.open_store, folder, place.clock)
             if given:
                 course.actions.append(given)
-                self._facts_given = course.from_backup = True
-                return self._open()
+                course.from_backup = True
+                return self._open(folder)
         course.rollback = roll_back(
             place.make_store, folder, place.clock, config=place.config, parts=place.parts, problems=course.problems
         )
         if course.rollback is None:
             return self._unopened(error.message, "No snapshot is whole enough to be restored: nothing was changed.")
         course.lost += _losses(course.rollback)
-        return self._open()
+        self._forget_plan()
+        return self._open(folder)
+
+    def _forget_plan(self) -> None:
+        """What was to come back into the store that was replaced is in the snapshot, or in no other place."""
+        backend = self._place.open_store()
+        try:
+            drop_plan(backend)
+        finally:
+            backend.close()
 
     # Mending
 
-    def _mend(self, store: Store, folder: SnapshotFolder | None, before: _Before) -> None:
+    def _mend(self, store: Store, folder: SnapshotFolder | None) -> None:
         course = self._course
         notes = [note for note in store.state.notes if is_bad(note)]
-        made_anew = self._facts_given or course.rollback is not None
-        if not notes and not made_anew and not before.suspect and self._is_healthy(store):
+        changed = bool(notes or self._lost or course.from_backup or course.rollback)
+        if not changed and self._is_healthy(store):
             return
         copies = Copies(store.state.backend, store.state.superblock.store_id, folder)
         course.findings += notes
         give_up = self._settings.auto_rollback and bool(copies.manifests)
         mender = Mender(store, copies, give_up=give_up, progress=self._progress)
-        mender.put_back(self._lost_changes(store, copies, before))
-        mender.put_back(self._absent(store, copies))
+        mender.put_back(versions_of(self._lost, copies, held_by(store) if self._lost.entries else {}))
         mended = mender.run()
+        # All of it is durable.
+        drop_plan(store.state.backend)
+        course.lost += self._lost.lost
+        course.steps += self._lost.notes
         _mend_parts(store, self._place, copies, mended, databases=True)
         course.add(mended)
         # Recovery has said so, and mended it.
@@ -312,73 +316,12 @@ class StoreMender:
         share = None
         if self._settings.sample > 1:
             share = next_share(state.backend, state.index.rows, self._settings.sample)
-            course.read = share
         found = store.check("full", self._progress, share) + check_parts(state.backend, self._place.parts)
         if any(is_bad(finding) or finding.code == "scratch" for finding in found):
             return False
         course.findings = course.remaining = found
+        course.read = share or []
         return True
-
-    def _lost_changes(self, store: Store, copies: Copies, before: _Before) -> dict[Key, Copy]:
-        """What a damaged journal has lost, and a snapshot holds that was taken after it had been written."""
-        manifests = [manifest for manifest in copies.manifests if manifest.epoch == before.epoch]
-        reaches = manifests[0].sequence if manifests else 0
-        if before.problem and (before.last is None or reaches < before.last):
-            self._course.lost.append(before.problem)
-        # Up to `settled` the store knows better than any snapshot, deletions included.
-        if not before.suspect or reaches <= before.settled:
-            return {}
-        known, held = _updates(store), copies.held(manifests[0])
-        later = {key for key, sequence in before.spoken.items() if sequence > reaches}
-        until = manifests[0].taken_micros
-        back = [key for key in known.keys() - held.keys() - later if known[key] <= until]
-        if back:
-            names = ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in sorted(back)[:_MOST_NAMED])
-            self._course.steps.append(f"Deleted before, as the snapshot {manifests[0].name} says, and back: {names}.")
-        wanted = {key: digest for key, digest in held.items() if key not in later}
-        found = copies.newer(manifests[0], wanted, known)
-        if not before.settled:
-            self._note_returned(manifests[0], len(found.keys() - known.keys()))
-        return found
-
-    def _absent(self, store: Store, copies: Copies) -> dict[Key, Copy]:
-        """What a snapshot holds of the kinds of which nothing is left, nor anything that tells what was deleted."""
-        kinds = _kinds_without_trace(store, everything=self._facts_given)
-        manifest = _newest_whole(copies.manifests)
-        if manifest is None or not kinds:
-            return {}
-        known = _updates(store)
-        held = {key: digest for key, digest in copies.held(manifest).items() if key[0] in kinds and key not in known}
-        found = copies.newer(manifest, held, known)
-        self._note_returned(manifest, len(found))
-        return found
-
-    def _note_returned(self, manifest: Manifest, count: int) -> None:
-        if count:
-            what = f"nothing tells what was deleted since the snapshot {manifest.name}"
-            self._course.lost.append(f"{what}: {count} entities that it holds are back")
-
-
-def _before(backend: Backend, superblock: Superblock, clock: Clock) -> _Before:
-    contents = read_journal(backend, (superblock.store_id, superblock.epoch))
-    spoken = {decode_record(body).key: entry.sequence for entry in contents.entries for body in entry.records}
-    lost = contents.damage or contents.unreadable or contents.newest is None
-    before = _Before(superblock.epoch, spoken, suspect=bool(lost or contents.torn or contents.headless))
-    if not before.suspect:
-        return before
-    index = MemoryIndex(backend, superblock.facts, clock.micros)
-    reached = 0 if index.load() or index.position.epoch != superblock.epoch else index.position.sequence
-    before.settled = max(contents.checkpointed_through, reached)
-    if contents.unreadable or contents.newest is None:
-        before.last = None
-        before.problem = (
-            f"changes numbered above {before.settled} that no snapshot holds may have been lost with the journal"
-        )
-    elif contents.damage:
-        before.last = max(damage.last for damage in contents.damage)
-        numbers = ", ".join(f"{damage.first} to {damage.last}" for damage in contents.damage)
-        before.problem = f"changes numbered {numbers} of the journal are not to be had, but for what proves itself"
-    return before
 
 
 def mend_open_store(
@@ -409,24 +352,6 @@ def _mend_parts(store: Store, place: HealthPlace, copies: Copies, mended: Mended
         mended.restored += restore_part_files(backend, found, copies, place.clock, mended.lost, databases=databases)
         found = check_parts(backend, place.parts)
     mended.remaining = [*mended.remaining, *found]
-
-
-def _updates(store: Store) -> dict[Key, int]:
-    rows = store.state.index.rows
-    return {(kind, entity_id): updated_of(row) for kind, found in rows.items() for entity_id, row in found.items()}
-
-
-def _kinds_without_trace(store: Store, *, everything: bool) -> Collection[Kind]:
-    state = store.state
-    if everything:
-        return tuple(ENTITY_FOLDERS)
-    if not any(note.code == "index_damaged" for note in state.notes):
-        return ()
-    return tuple(kind for kind in ENTITY_FOLDERS if next(entity_files(state.backend, kind), None) is None)
-
-
-def _newest_whole(manifests: tuple[Manifest, ...]) -> Manifest | None:
-    return next((manifest for manifest in manifests if not manifest.missing), next(iter(manifests), None))
 
 
 def _losses(report: RestoreReport) -> list[str]:

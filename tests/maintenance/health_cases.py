@@ -79,10 +79,15 @@ def held(backend: Backend, config: StoreConfig, clock: ManualClock) -> dict[Key,
         store.release()
 
 
-def source_bytes(backend: Backend) -> set[bytes]:
-    """The bytes of everything in the entity folders that is no scratch."""
+def source_files(backend: Backend) -> Files:
+    """Everything in the entity folders that is no scratch."""
     found = {path: data for folder in ENTITY_FOLDERS.values() for path, data in all_files(backend, folder).items()}
-    return {data for path, data in found.items() if not is_scratch(path.rpartition("/")[2])}
+    return {path: data for path, data in found.items() if not is_scratch(path.rpartition("/")[2])}
+
+
+def source_bytes(backend: Backend) -> set[bytes]:
+    """The bytes of all of that."""
+    return set(source_files(backend).values())
 
 
 def documented() -> dict[str, tuple[str, str]]:

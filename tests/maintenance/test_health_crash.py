@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from health_cases import Files, held, place_of, put, snapshot
+from health_cases import Files, held, place_of, put, snapshot, source_files
 
 from synthians_memory.engine.records import Key
 from synthians_memory.engine.store import Store
@@ -55,12 +55,20 @@ def flip_journal(files: Files) -> Files:
     return {**files, path: files[path][:place] + b"E" + files[path][place + 1 :]}
 
 
+def lose_index(files: Files) -> Files:
+    return without(files, MEMORIES, INDEX, INDEX_LOG)
+
+
 DAMAGES = {
     "files": damage_files,
     "memories": lambda files: without(files, MEMORIES),
     "facts": lambda files: without(files, SUPERBLOCK, JOURNAL, INDEX, INDEX_LOG, VECTORS),
     "everything": lambda files: without(files, *{path.split("/")[0] for path in files}),
     "journal": flip_journal,
+    "memories and index": lose_index,
+    "memories and facts": lambda files: {
+        path: data for path, data in without(files, SUPERBLOCK, JOURNAL, INDEX, INDEX_LOG).items() if path != ONE
+    },
 }
 
 
@@ -75,6 +83,7 @@ class Interrupted:
         driven = DrivenStore.open(sound.reopen(), SMALL_STORE, self.clock, StoreHistory())
         driven.save(*(memory(f"m{n}") for n in range(13)), assembly("a1", "m1"))
         driven.checkpoint()
+        before = source_files(sound.reopen())
         driven.save(memory("m1", 2))
         driven.save(memory("m4", 2))
         snapshot(sound, self.snapshots, self.clock)
@@ -84,6 +93,9 @@ class Interrupted:
             driven.close()
         self.model = held(sound.reopen(), SMALL_STORE, self.clock)
         files = DAMAGES[damage](all_files(sound.reopen()))
+        if damage == "journal":
+            # As a power cut leaves them: what was saved last has reached the journal only.
+            files |= before
         self.clock.advance(3600)
         self.disk = FaultyDisk()
         backend = FaultyBackend(self.disk)
