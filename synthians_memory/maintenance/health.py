@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from synthians_memory.engine.check import Progress
@@ -17,6 +18,7 @@ from synthians_memory.errors import (
     NotAStoreError,
     StoreFormatError,
     StoreLockedError,
+    StoreMovedError,
     SynthiansMemoryError,
 )
 from synthians_memory.layout import AUTOMEMORY_LOG, FAILURES_LOG, HEALTH_LOG, JOURNAL, SUPERBLOCK
@@ -40,6 +42,8 @@ __all__ = ["failure_of", "finish_pass", "health_pass", "outcome_of", "tell_faile
 
 _LOGS: Final = (HEALTH_LOG, FAILURES_LOG, AUTOMEMORY_LOG)
 _MOST_NAMED: Final = 20
+# Another place is meant, or somebody else is at it: nothing is wrong with a store.
+_NOT_TOLD: Final = (NotAStoreError, StoreLockedError, StoreMovedError)
 
 
 def health_pass(
@@ -73,7 +77,7 @@ def health_pass(
         holder = _examine(place, settings, course, progress)
         return finish_pass(place, settings, alerts, course, begun=begun, holder=holder)
     except Exception as error:
-        if not isinstance(error, NotAStoreError | StoreLockedError):
+        if not isinstance(error, _NOT_TOLD):
             tell_failed_pass(place, alerts, error)
         raise
 
@@ -235,8 +239,13 @@ def _told(place: HealthPlace, alerts: Alerts, report: HealthReport) -> HealthRep
     with suppress(DiskError, StoreLockedError):
         EventLog(place.open_store, HEALTH_LOG, place.clock).append(**report.log_fields())
     failure = failure_of(report)
-    if failure is not None:
+    if failure is None:
+        return report
+    try:
         alerts.tell(failure)
+    except Exception as error:  # noqa: BLE001 - a hook is somebody else's code, and must not keep the report back
+        problem = f"not everybody could be told: {type(error).__name__}"
+        return replace(report, problems=(*report.problems, problem))
     return report
 
 
@@ -284,12 +293,13 @@ def tell_failed_pass(place: HealthPlace, alerts: Alerts, error: Exception, sched
         subjects=(schedule, what, path or ""),
         steps=("Run `synthians-memory health` by hand, and read what it says.",),
     )
-    with suppress(DiskError, StoreLockedError):
+    try:
         if _is_store(place):
-            EventLog(place.open_store, HEALTH_LOG, place.clock).append(
-                outcome="failed", schedule=schedule, error=what, path=path
-            )
+            log = EventLog(place.open_store, HEALTH_LOG, place.clock)
+            log.append(outcome="failed", schedule=schedule, error=what, path=path)
             alerts.tell(failure)
+    except Exception as untold:  # noqa: BLE001 - what is being told is raised by whoever called
+        error.add_note(f"not everybody could be told: {type(untold).__name__}")
 
 
 def _is_store(place: HealthPlace) -> bool:

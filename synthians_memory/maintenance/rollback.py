@@ -7,14 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
+from typing import Final
 
+from synthians_memory.codec import inspect
 from synthians_memory.config import StoreConfig
+from synthians_memory.engine.documents import read_file
 from synthians_memory.engine.part import Part
 from synthians_memory.engine.quarantine import Quarantine
 from synthians_memory.engine.rebuild import entity_files
 from synthians_memory.engine.superblock import Superblock, store_superblock
-from synthians_memory.errors import DamagedBackupError, DamagedError, EntityNotFoundError, StoreFormatError, UsageError
-from synthians_memory.layout import ENTITY_FOLDERS, QUARANTINE, RESTORE, RESTORE_MARK, SUPERBLOCK
+from synthians_memory.errors import (
+    DamagedBackupError,
+    DamagedError,
+    EntityNotFoundError,
+    NotAStoreError,
+    StoreFormatError,
+    UsageError,
+)
+from synthians_memory.layout import ENTITY_FOLDERS, QUARANTINE, RESTORE, RESTORE_MARK, SUPERBLOCK, entity_path
 from synthians_memory.maintenance.manifest import Manifest
 from synthians_memory.maintenance.restore import Wanted, restore_store
 from synthians_memory.maintenance.restore_plan import finish_interrupted, is_cut_off
@@ -27,6 +38,8 @@ from synthians_memory.storage.lock import StoreLock
 from synthians_memory.times import Clock, format_time, from_micros
 
 __all__ = ["candidates", "finish_cut_off", "give_superblock", "roll_back"]
+
+_LOOKED_AT: Final = 20
 
 
 def candidates(folder: SnapshotFolder) -> list[Manifest]:
@@ -67,6 +80,9 @@ def roll_back(
             except (UsageError, EntityNotFoundError):
                 # That moment is not to be had, or the clock went back: what the snapshot itself holds is.
                 continue
+            except NotAStoreError as error:
+                problems.append(error.message)
+                return None
             except DamagedBackupError as error:
                 problems.append(f"the snapshot {manifest.name} would not do: {error.message}")
                 break
@@ -115,7 +131,7 @@ def give_superblock(open_backend: Callable[[], Backend], folder: SnapshotFolder,
         try:
             for manifest in candidates(folder):
                 superblock = _superblock_of(manifest)
-                if superblock is not None:
+                if superblock is not None and _fits_files(backend, superblock):
                     _store(backend, superblock, clock)
                     return f"{SUPERBLOCK} was written anew with the facts of the snapshot {manifest.name}"
         finally:
@@ -131,6 +147,18 @@ def _superblock_of(manifest: Manifest) -> Superblock | None:
     except (StoreFormatError, DamagedError):
         return None
     return replace(found, previous=None)
+
+
+def _fits_files(backend: Backend, superblock: Superblock) -> bool:
+    """Whether the vectors in the first few files are of the length that these facts name."""
+    dimension = superblock.embedding_dimension
+    for kind in ENTITY_FOLDERS:
+        for entity_id, _ in islice(entity_files(backend, kind), _LOOKED_AT):
+            entity = inspect(kind, entity_id, read_file(backend, entity_path(kind, entity_id)) or b"").entity
+            vector = entity.vector if entity is not None else None
+            if vector is not None and dimension is not None and len(vector) != dimension:
+                return False
+    return True
 
 
 def _store(backend: Backend, superblock: Superblock, clock: Clock) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from health_cases import held, in_memory, place_of, put, snapshot
+from health_cases import held, in_memory, place_of, put, snapshot, source_bytes
 
 from synthians_memory.config import StoreConfig
 from synthians_memory.engine.records import Key
@@ -24,10 +25,13 @@ from synthians_memory.layout import (
     SUPERBLOCK,
     VECTORS,
     entity_path,
+    manifest_path,
 )
 from synthians_memory.maintenance.health import health_pass
 from synthians_memory.maintenance.health_place import HealthSettings, local_place
 from synthians_memory.maintenance.health_report import HealthReport
+from synthians_memory.maintenance.manifest import encode_manifest
+from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.storage.memory import Medium, MemoryBackend
 from synthians_memory.testing.clock import ManualClock
@@ -228,6 +232,43 @@ def test_what_no_backup_has_is_set_aside_only_where_there_are_backups() -> None:
     assert differences(lived.last, lived.held()) == {"new"}
 
 
+def test_a_version_that_no_copy_has_is_named_and_the_newest_one_takes_its_place() -> None:
+    lived = Lived()
+    path = entity_path("memory", "m1")
+    put(lived.disk, path, b"{")
+    report = lived.passes()
+    assert [(putback.path, putback.exact) for putback in report.restored] == [(path, False)]
+    assert "memory 'm1' of " in report.lost[0]
+    assert lived.held()["memory", "m1"] == lived.copied["memory", "m1"]
+    assert lived.passes().outcome == "healthy"
+
+
+def test_a_store_that_is_lost_without_a_backup_is_no_new_one() -> None:
+    lived = Lived(snapshots=0)
+    lived.loses(*LOSSES["everything"].names)
+    put(lived.disk, "backups/index/memory_index.20261120_120000_000000.json", b"{}")
+    report = lived.passes(backup_enabled=False)
+    assert report.outcome == "failed"
+    assert report.steps
+    left = {path for path in all_files(lived.disk.reopen()) if path.split("/")[0] not in ("logs", "issues")}
+    assert left == {"backups/index/memory_index.20261120_120000_000000.json"}
+
+
+def test_facts_of_another_model_are_not_given_to_a_store() -> None:
+    lived = Lived()
+    lived.loses(SUPERBLOCK, JOURNAL, INDEX, INDEX_LOG, VECTORS)
+    folder = SnapshotFolder(lived.snapshots.reopen())
+    (manifest,) = folder.listing().manifests
+    other = replace(manifest, facts={**manifest.facts, "embedding_dimension": 3})
+    put(lived.snapshots.reopen(), manifest_path(manifest.name), encode_manifest(other))
+    before = set(source_bytes(lived.disk.reopen()))
+    report = lived.passes()
+    # Nor is it replaced by a snapshot of another directory, since it is none that can be told from somebody else's.
+    assert (report.outcome, report.rollback) == ("failed", None)
+    assert not any("facts" in action for action in report.actions)
+    assert before <= set(all_files(lived.disk.reopen()).values())
+
+
 # On a local disk, where the snapshots are in the store's own directory
 
 
@@ -262,6 +303,26 @@ def test_a_directory_of_which_only_the_backups_are_left(tmp_path: Path, archived
     assert report.lost
     clock.advance(HOUR)
     assert health_pass(place).outcome == "healthy"
+
+
+def test_the_archived_journal_has_what_was_saved_since_the_last_snapshot(tmp_path: Path) -> None:
+    path, clock, history = tmp_path / "store", ManualClock(), StoreHistory()
+    config = StoreConfig(storage_path=str(path), embedding_dimension=4, archive_journal=True)
+    place = local_place(config, clock=clock)
+    write_store(path, config, clock, history).close()
+    assert health_pass(place).outcome == "healthy"
+    clock.advance(60)
+    driven = DrivenStore.open(LocalBackend(path), config, clock, history)
+    driven.save(memory("m1", 2), memory("late"))
+    driven.close()
+    (path / entity_path("memory", "m1")).write_bytes(b"{")
+    (path / entity_path("memory", "late")).unlink()
+    report = health_pass(place)
+    assert report.outcome == "restored"
+    assert {putback.origin for putback in report.restored} == {"the archived journal"}
+    assert not report.lost
+    wanted = {key: f"sha256:{version.hash.hex()}" for key, version in history.last.items()}
+    assert held(LocalBackend(path), config, clock) == wanted
 
 
 def test_a_directory_that_is_gone_comes_back_from_snapshots_elsewhere(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from health_cases import held, place_of, put
 
 from synthians_memory.config import CheckLevel, StoreConfig
-from synthians_memory.errors import NotFiledError, StoreLockedError
+from synthians_memory.errors import NotFiledError, StoreLockedError, StoreMovedError
 from synthians_memory.layout import (
     FAILURES_LOG,
     HEALTH_LOG,
@@ -31,6 +31,7 @@ from synthians_memory.maintenance.health import health_pass
 from synthians_memory.maintenance.health_place import HealthPlace, HealthSettings, local_place
 from synthians_memory.maintenance.health_report import HealthReport
 from synthians_memory.maintenance.issue_document import IssueDocument
+from synthians_memory.maintenance.move import move_store
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.maintenance.snapshots import verify_snapshots
 from synthians_memory.reports import Finding
@@ -207,15 +208,18 @@ def test_no_secret_and_no_content_gets_into_a_document() -> None:
         assert secret.encode() not in document
 
 
-def test_a_hook_that_fails_stops_nothing() -> None:
+@pytest.mark.parametrize("kind", [NotFiledError, RuntimeError])
+def test_a_hook_that_fails_stops_nothing(kind: type[Exception]) -> None:
     def refuse(document: IssueDocument) -> None:
-        raise NotFiledError(f"nobody takes {document.title}")
+        raise kind(f"nobody takes {document.title}")
 
     case = Case()
     case.damage()
     report = case.passes(Alerts(case.disk.reopen, case.clock, hooks=[refuse]))
     assert report.outcome == "restored"
-    assert "alert_failed" in [line["code"] for line in case.log(FAILURES_LOG)]
+    told = [line["code"] for line in case.log(FAILURES_LOG)]
+    assert "health_restored" in told
+    assert ("alert_failed" in told) != any("RuntimeError" in problem for problem in report.problems)
     assert case.passes().outcome == "healthy"
 
 
@@ -234,6 +238,16 @@ def test_a_pass_that_fails_is_logged_and_told_once() -> None:
     assert len({line["fingerprint"] for line in case.log(FAILURES_LOG)}) == 1
     assert len(case.files(ISSUES)) == 1
     assert case.passes().outcome == "healthy"
+
+
+def test_a_store_that_was_moved_is_not_written_to(tmp_path: Path) -> None:
+    path, clock = tmp_path / "store", ManualClock()
+    DrivenStore.open(LocalBackend(path, create=True), SMALL_STORE, clock, StoreHistory()).close()
+    move_store(path, tmp_path / "elsewhere", clock=clock)
+    before = sorted(entry.name for entry in path.iterdir())
+    with pytest.raises(StoreMovedError):
+        health_pass(local_place(StoreConfig(storage_path=str(path)), clock=clock))
+    assert sorted(entry.name for entry in path.iterdir()) == before
 
 
 # Parts
