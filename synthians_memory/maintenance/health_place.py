@@ -16,12 +16,13 @@ from synthians_memory.engine.medium import local_medium
 from synthians_memory.engine.part import Part
 from synthians_memory.errors import InvalidValueError
 from synthians_memory.maintenance.care import own_directory, snapshots_in, snapshots_to
+from synthians_memory.maintenance.configuration import Configuration
 from synthians_memory.maintenance.event_log import MOST_LOG_BYTES
 from synthians_memory.maintenance.snapshot_folder import SnapshotFolder
 from synthians_memory.storage.backend import Backend
 from synthians_memory.times import Clock, SystemClock
 
-__all__ = ["HealthPlace", "HealthSettings", "local_place"]
+__all__ = ["HealthPlace", "HealthSettings", "configured_settings", "local_place"]
 
 _MIB: Final = 1024 * 1024
 
@@ -55,6 +56,19 @@ class HealthSettings:
     def __post_init__(self) -> None:
         if self.sample < 1 or self.backup_retention_days < 1:
             raise InvalidValueError("sample and backup_retention_days must be at least 1")
+
+
+def configured_settings(
+    configuration: Configuration, *, sample: int = 1, mend: bool = True, backup: bool = True
+) -> HealthSettings:
+    """What the configuration of a store lets a pass do; `sample`, `mend` and `backup` as the caller wants them."""
+    return HealthSettings(
+        sample=sample,
+        mend=mend,
+        auto_rollback=configuration.auto_rollback,
+        backup_enabled=backup and configuration.backup_enabled,
+        backup_retention_days=configuration.backup_retention_days,
+    )
 
 
 @dataclass(frozen=True, slots=True)

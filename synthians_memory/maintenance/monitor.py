@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
+from synthians_memory.config import StoreConfig
 from synthians_memory.engine.part import Part
 from synthians_memory.engine.persistence import Persistence
 from synthians_memory.engine.session import Session
@@ -85,7 +87,7 @@ class Monitor:
 
     def __init__(
         self,
-        store: Persistence | HealthPlace,
+        store: Persistence | HealthPlace | str | os.PathLike[str],
         *,
         parts: Sequence[Part] = (),
         settings: HealthSettings | None = None,
@@ -101,8 +103,8 @@ class Monitor:
         """Starts nothing yet.
 
         Args:
-            store: open in this event loop; or where it is, when nobody has it open.
-            parts: of an open store, as in HealthPlace; `facade.PARTS` are those of the library.
+            store: open in this event loop; or where it is, when nobody has it open: its directory, or a place.
+            parts: as in HealthPlace, where `store` is none; `facade.PARTS` are those of the library.
             settings: of each pass; None: everything is allowed, and 24 passes read all files.
             alerts: who is told of failures; None: the log and documents in the store.
             interval_hours: from one pass to the next.
@@ -286,12 +288,14 @@ def _next(moment: float, seconds: float, now: float) -> float:
     return max(moment + seconds, moment + seconds * math.ceil((now - moment) / seconds))
 
 
-def _place_of(store: Persistence | HealthPlace, parts: Sequence[Part]) -> HealthPlace:
+def _place_of(store: Persistence | HealthPlace | str | os.PathLike[str], parts: Sequence[Part]) -> HealthPlace:
     if isinstance(store, HealthPlace):
         return store
+    if isinstance(store, str | os.PathLike):
+        return local_place(StoreConfig(storage_path=os.fspath(store)), parts=parts)
     if not isinstance(store, Persistence):
-        raise InvalidTypeError("a monitor needs an open store, or a HealthPlace", hint="See `local_place`.")
-    # The store's own clock and medium are no business of its users.
+        raise InvalidTypeError("a monitor needs an open store, or the directory of one", hint="See `local_place`.")
+    # The store's own clock is no business of its users.
     return local_place(store.config, parts=parts, clock=store._clock)  # noqa: SLF001
 
 

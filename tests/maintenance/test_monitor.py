@@ -235,6 +235,13 @@ async def test_a_closed_store_is_opened_by_each_pass_alone(tmp_path: Path, hours
     assert monitor.reports[-1].memories == 7
 
 
+async def test_a_directory_alone_will_do(tmp_path: Path, hours: Hours) -> None:
+    path = tmp_path / "store"
+    await (await filled(path, hours)).close()
+    report = await Monitor(path, parts=PARTS).run_once()
+    assert (report.outcome, report.memories) == ("healthy", 6)
+
+
 async def test_a_program_looks_its_store_over_before_it_opens_it(tmp_path: Path, hours: Hours) -> None:
     """As docs/health.md has it, for what no open store can be brought back from."""
     path = tmp_path / "store"
@@ -253,7 +260,7 @@ async def test_a_program_looks_its_store_over_before_it_opens_it(tmp_path: Path,
 
 def test_what_is_no_store_is_refused(tmp_path: Path, hours: Hours) -> None:
     with pytest.raises(InvalidTypeError):
-        Monitor("storage")  # type: ignore[arg-type]
+        Monitor(5)  # type: ignore[arg-type]
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InvalidValueError):
             Monitor(store_at(tmp_path, hours), interval_hours=wrong)

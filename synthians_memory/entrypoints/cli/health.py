@@ -25,7 +25,7 @@ from synthians_memory.maintenance.alert_hooks import hooks_of
 from synthians_memory.maintenance.alerts import Alerts
 from synthians_memory.maintenance.configuration import Configuration
 from synthians_memory.maintenance.health import health_pass
-from synthians_memory.maintenance.health_place import HealthPlace, HealthSettings, local_place
+from synthians_memory.maintenance.health_place import HealthPlace, HealthSettings, configured_settings, local_place
 from synthians_memory.maintenance.health_report import HealthReport, Outcome
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
     "exit_code",
     "health",
     "health_place",
-    "settings",
     "warn",
 ]
 
@@ -76,7 +75,7 @@ def health(
     and 1 where something else is. Beside a program that has the store open it only looks. docs/health.md tells all of it.
     """
     place, output = Place.of(context), Output.wanted(as_json)
-    wanted = settings(place.configuration, sample=sample, mend=not no_mend, backup=not no_backup)
+    wanted = configured_settings(place.configuration, sample=sample, mend=not no_mend, backup=not no_backup)
     return run(_health(health_place(place.configuration, directory), wanted, alerts_of(place.configuration), output))
 
 
@@ -99,17 +98,6 @@ async def _health(place: HealthPlace, wanted: HealthSettings, alerts: Alerts, ou
 def health_place(configuration: Configuration, directory: str | None) -> HealthPlace:
     """The store that is meant, with its snapshots where --from says."""
     return local_place(configuration.store_config, parts=PARTS, snapshots=directory)
-
-
-def settings(configuration: Configuration, *, sample: int, mend: bool, backup: bool) -> HealthSettings:
-    """What a pass may do, as the configuration and options say."""
-    return HealthSettings(
-        sample=sample,
-        mend=mend,
-        auto_rollback=configuration.auto_rollback,
-        backup_enabled=backup and configuration.backup_enabled,
-        backup_retention_days=configuration.backup_retention_days,
-    )
 
 
 def alerts_of(configuration: Configuration) -> Alerts:

@@ -20,7 +20,6 @@ from synthians_memory.entrypoints.cli.health import (
     alerts_of,
     exit_code,
     health_place,
-    settings,
     warn,
 )
 from synthians_memory.entrypoints.cli.options import JsonOption
@@ -29,7 +28,7 @@ from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.snapshots import FromOption
 from synthians_memory.entrypoints.cli.stores import Place
 from synthians_memory.errors import SynthiansMemoryError
-from synthians_memory.maintenance.health_place import HealthSettings
+from synthians_memory.maintenance.health_place import HealthSettings, configured_settings
 from synthians_memory.maintenance.health_report import HealthReport
 from synthians_memory.maintenance.monitor import Monitor
 from synthians_memory.times import format_time
@@ -79,7 +78,7 @@ def monitor(
     place, output = Place.of(context), Output.wanted(as_json)
     configuration = place.configuration
     wish = _Wish(
-        settings(configuration, sample=sample, mend=not no_mend, backup=not no_backup),
+        configured_settings(configuration, sample=sample, mend=not no_mend, backup=not no_backup),
         configuration.check_interval_hours if every is None else every,
         passes,
         directory,
