@@ -17,14 +17,11 @@ from synthians_memory.errors import DamagedFileError, NotRegularFileError
 from synthians_memory.storage.backend import Backend, EntryStat
 from synthians_memory.storage.local import LocalBackend
 
-__all__ = ["database_defect", "is_database", "part_file_pieces"]
+__all__ = ["is_database", "part_file_pieces"]
 
 _MAGIC: Final = b"SQLite format 3\0"
 _PIECE: Final = 1 << 20
 _SECONDS: Final = 30.0
-# Also one whose first bytes are lost is taken for a database.
-_ENDINGS: Final = (".db", ".sqlite", ".sqlite3")
-_MOST_DEFECTS: Final = 10
 
 
 def is_database(backend: Backend, path: str) -> bool:
@@ -49,28 +46,6 @@ def part_file_pieces(backend: Backend, path: str, stat: EntryStat) -> Iterator[b
     while offset < stat.size and (piece := backend.read(path, offset, min(_PIECE, stat.size - offset))):
         offset += len(piece)
         yield piece
-
-
-def database_defect(backend: Backend, path: str) -> str:
-    """What SQLite's own integrity check says is wrong with a database, in words; "" for nothing, and for other files.
-
-    Nothing also where the file is in use in a way that keeps others out: it is looked at the next time.
-    """
-    if not isinstance(backend, LocalBackend) or not (path.endswith(_ENDINGS) or is_database(backend, path)):
-        return ""
-    try:
-        database = sqlite3.connect(
-            f"file:{quote(os.path.join(backend.location, path))}?mode=ro", uri=True, timeout=_SECONDS
-        )
-        try:
-            found = [str(row[0]) for row in database.execute(f"PRAGMA integrity_check({_MOST_DEFECTS})")]
-        finally:
-            database.close()
-    except sqlite3.OperationalError:
-        return ""
-    except sqlite3.Error as error:
-        return f"{path} is damaged: {error}"
-    return "" if found == ["ok"] else f"{path} is damaged: {'; '.join(found)}"
 
 
 def _database_pieces(location: str, path: str) -> Iterator[bytes]:

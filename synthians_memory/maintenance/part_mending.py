@@ -14,9 +14,9 @@ from synthians_memory.engine.part import Part
 from synthians_memory.engine.quarantine import Quarantine
 from synthians_memory.errors import DamagedBackupError
 from synthians_memory.maintenance.copies import Copies
+from synthians_memory.maintenance.database_check import database_defect, is_database_name, side_files
 from synthians_memory.maintenance.health_report import Putback
 from synthians_memory.maintenance.manifest import Manifest, StoredFile
-from synthians_memory.maintenance.part_files import database_defect
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.lock import lock_folder
@@ -32,8 +32,7 @@ _PATIENCE: Final = 5.0
 def check_parts(backend: Backend, parts: Sequence[Part], level: CheckLevel = "full") -> list[Finding]:
     """What the parts say is wrong with their files, and SQLite with their databases. Raises DiskError."""
     found = [finding for part in parts for finding in part.check(backend, level)]
-    named = {finding.path for finding in found}
-    for path in sorted({path for part in parts for path in part.source_files(backend)} - named):
+    for path in sorted({path for part in parts for path in part.source_files(backend)}):
         defect = database_defect(backend, path)
         found += [Finding("database_damaged", defect, path)] if defect else []
     return found
@@ -104,4 +103,8 @@ def _replace(backend: Backend, path: str, data: bytes, clock: Clock) -> None:
         quarantine.keep(path, present, "it was damaged, and a copy of a snapshot took its place")
     elif backend.stat(path) is not None:
         quarantine.move(path, "something that is no regular file stood in the place of one")
+    for beside in side_files(path) if is_database_name(path) else ():
+        # With other bytes of the database, SQLite would take a log of changes for one of these.
+        if backend.stat(beside) is not None:
+            quarantine.move(beside, f"it belonged to {path}, which was damaged")
     write_whole(backend, path, [data])

@@ -315,6 +315,50 @@ def test_files_of_parts_come_back_from_the_newest_snapshot(tmp_path: Path, name:
     assert health_pass(place).outcome == "healthy"
 
 
+def test_a_log_of_the_damaged_database_is_not_taken_for_one_of_its_copy(tmp_path: Path) -> None:
+    path, clock = tmp_path / "store", ManualClock()
+    config = StoreConfig(storage_path=str(path), embedding_dimension=4)
+    DrivenStore.open(LocalBackend(path, create=True), config, clock, StoreHistory()).close()
+    write_parts(path)
+    place = local_place(config, parts=(Databases(),), clock=clock)
+    assert health_pass(place).outcome == "healthy"
+    assert sorted(entry.name for entry in (path / "tiers").iterdir()) == ["hot.db"]
+    database = sqlite3.connect(path / "tiers" / "hot.db")
+    database.execute("pragma journal_mode=wal")
+    database.execute("delete from notes where rowid > 10")
+    database.commit()
+    log = (path / "tiers" / "hot.db-wal").read_bytes()
+    database.close()
+    data = (path / "tiers" / "hot.db").read_bytes()
+    (path / "tiers" / "hot.db").write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    (path / "tiers" / "hot.db-wal").write_bytes(log[: len(log) // 2])
+    clock.advance(HOUR)
+    assert health_pass(place).outcome == "restored"
+    assert notes_in(path) == 200
+    assert any(data == log[: len(log) // 2] for data in all_files(LocalBackend(path), QUARANTINE).values())
+    clock.advance(HOUR)
+    assert health_pass(place).outcome == "healthy"
+
+
+def test_a_database_that_is_being_written_is_not_taken_for_damaged(tmp_path: Path) -> None:
+    path, clock = tmp_path / "store", ManualClock()
+    config = StoreConfig(storage_path=str(path), embedding_dimension=4)
+    DrivenStore.open(LocalBackend(path, create=True), config, clock, StoreHistory()).close()
+    write_parts(path)
+    place = local_place(config, parts=(Databases(),), clock=clock)
+    database = sqlite3.connect(path / "tiers" / "hot.db")
+    for mode in ("wal", "delete"):
+        database.execute(f"pragma journal_mode={mode}")
+        database.execute("begin immediate")
+        database.execute("delete from notes where rowid > 150")
+        clock.advance(HOUR)
+        assert health_pass(place).outcome == "healthy"
+        database.execute("insert into notes values ('more')")
+        database.rollback()
+    database.close()
+    assert notes_in(path) == 200
+
+
 def test_a_damaged_database_without_a_backup_is_left_and_told(tmp_path: Path) -> None:
     path, clock = tmp_path / "store", ManualClock()
     config = StoreConfig(storage_path=str(path), embedding_dimension=4)

@@ -1,6 +1,6 @@
-"""How commands that run until they are ended end: by Ctrl-C, or the signal of a service manager, behind what they are at.
+"""The signals that end a command which goes on until somebody ends it.
 
-It is no command itself.
+It ends nothing itself: the command asks, and finishes what it does.
 """
 
 from __future__ import annotations
@@ -9,18 +9,16 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, TypeVar
+from typing import Final
 
-__all__ = ["ended_by_signal", "until_ended"]
-
-T = TypeVar("T")
+__all__ = ["ending_by_signal"]
 
 # What people and service managers end a program with.
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def ended_by_signal() -> Iterator[asyncio.Event]:
+def ending_by_signal() -> Iterator[asyncio.Event]:
     """Set by the first signal that asks for the end; the next one ends the program as usual."""
     loop, ending = asyncio.get_running_loop(), asyncio.Event()
 
@@ -41,13 +39,3 @@ def ended_by_signal() -> Iterator[asyncio.Event]:
     finally:
         with suppress(NotImplementedError, RuntimeError):
             release()
-
-
-async def until_ended(work: asyncio.Task[T], ending: asyncio.Event, otherwise: T) -> T:
-    """What `work` comes to; `otherwise` where the end is asked for before, and `work` was cancelled."""
-    waiting = asyncio.create_task(ending.wait())
-    await asyncio.wait([work, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    work.cancel()
-    await asyncio.wait([work, waiting])
-    return otherwise if work.cancelled() else work.result()

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from synthians_memory.entrypoints.cli.ending import ended_by_signal, until_ended
+from synthians_memory.entrypoints.cli.ending import ending_by_signal
 from synthians_memory.entrypoints.cli.exits import ExitCode, answer_to
 from synthians_memory.entrypoints.cli.health import (
     NoBackupOption,
@@ -105,11 +105,22 @@ async def _monitor(place: Place, wish: _Wish, output: Output) -> int:
         on_report=passed,
         on_failure=failed,
     )
-    with ended_by_signal() as ending:
+    with ending_by_signal() as ending:
         if wish.passes is None:
             tell("monitoring", f"{place.path}, every {wish.hours:g} hours; Ctrl-C ends it.")
-        await until_ended(asyncio.create_task(watching.run(wish.passes)), ending, None)
+        await _until_ended(asyncio.create_task(watching.run(wish.passes)), ending)
     return codes[-1]
+
+
+async def _until_ended(work: asyncio.Task[None], ending: asyncio.Event) -> None:
+    """Let `work` go on until it ends, or is asked to; what it is at is finished."""
+    waiting = asyncio.create_task(ending.wait())
+    await asyncio.wait([work, waiting], return_when=asyncio.FIRST_COMPLETED)
+    for task in (work, waiting):
+        task.cancel()
+    await asyncio.wait([work, waiting])
+    if not work.cancelled():
+        work.result()
 
 
 def _print(report: HealthReport, output: Output) -> None:

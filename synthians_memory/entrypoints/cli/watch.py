@@ -14,7 +14,7 @@ import typer
 
 from synthians_memory.embedder import Embedder
 from synthians_memory.entrypoints.cli.embedders import known_embedder
-from synthians_memory.entrypoints.cli.ending import ended_by_signal, until_ended
+from synthians_memory.entrypoints.cli.ending import ending_by_signal
 from synthians_memory.entrypoints.cli.exits import ExitCode
 from synthians_memory.entrypoints.cli.options import EmbedderOption, JsonOption
 from synthians_memory.entrypoints.cli.output import Output, cleaned, tell
@@ -71,7 +71,7 @@ def watch(
 
 
 async def _watch(place: Place, wish: _Wish, name: str | None, output: Output) -> int:
-    with ended_by_signal() as ending:
+    with ending_by_signal() as ending:
         embedder = await _embedder(place, name)
         # The repair at opening would adopt what was edited before, and leave its embedding as it was.
         async with place.writing(auto_repair=False, startup_check="off", embedder=embedder) as store:
@@ -81,7 +81,7 @@ async def _watch(place: Place, wish: _Wish, name: str | None, output: Output) ->
             if not wish.once and not watcher.notified:
                 every = f"every {wish.interval:g} seconds"
                 tell("hint", f'Changes are found {every}; to be told at once: pip install "synthians-memory[ops]".')
-            unadopted = await until_ended(_print_all(watcher, wish, output), ending, 0)
+            unadopted = await _until_ended(_print_all(watcher, wish, output), ending)
     return ExitCode.DAMAGED if wish.once and unadopted else ExitCode.OK
 
 
@@ -93,6 +93,15 @@ async def _embedder(place: Place, name: str | None) -> Embedder | None:
             raise
         tell("hint", f"Embeddings of texts that were edited are marked as stale: {error}")
         return None
+
+
+async def _until_ended(work: asyncio.Task[int], ending: asyncio.Event) -> int:
+    waiting = asyncio.create_task(ending.wait())
+    await asyncio.wait([work, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    work.cancel()
+    await asyncio.wait([work, waiting])
+    return 0 if work.cancelled() else work.result()
 
 
 def _print_all(watcher: Watcher, wish: _Wish, output: Output) -> asyncio.Task[int]:
