@@ -25,7 +25,7 @@ from synthians_memory.engine.store import Store
 from synthians_memory.engine.superblock import Superblock
 from synthians_memory.errors import DamagedViewError, NotRegularFileError
 from synthians_memory.json_values import JsonObject
-from synthians_memory.layout import ENTITY_FOLDERS, HEALTH_PLAN, LOGS, Kind
+from synthians_memory.layout import ENTITY_FOLDERS, HEALTH_PLAN, LOGS, Kind, entity_path
 from synthians_memory.maintenance.copies import Copies, Copy
 from synthians_memory.maintenance.health_place import HealthPlace
 from synthians_memory.maintenance.logs_folder import locked_logs
@@ -209,7 +209,11 @@ def _beyond_journal(
     later = {
         decode_record(body).key for entry in contents.entries if entry.sequence > reaches for body in entry.records
     }
-    back = [key for key in known.keys() - held.keys() - later if known[key].updated_micros <= manifest.taken_micros]
+    back = [
+        key
+        for key in known.keys() - held.keys() - later
+        if known[key].updated_micros <= manifest.taken_micros and entity_path(*key) not in manifest.missing
+    ]
     if back:
         names = ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in sorted(back)[:_MOST_NAMED])
         changes.notes.append(f"Deleted before, as the snapshot {manifest.name} says, and back: {names}.")

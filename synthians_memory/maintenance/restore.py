@@ -43,6 +43,7 @@ from synthians_memory.layout import (
     LOCK_FILE,
     LOGS,
     MEMORIES,
+    PART_FOLDERS,
     QUARANTINE,
     RESTORE,
     SNAPSHOTS,
@@ -71,7 +72,7 @@ __all__ = ["Progress", "Wanted", "past_version", "restore_store"]
 Progress = Callable[[int, int], None]
 
 _MOST_NAMED: Final = 1000
-_LEFT: Final = (CONFIGURATION, ISSUES, LOGS, QUARANTINE)
+_LEFT: Final = (CONFIGURATION, ISSUES, LOGS, QUARANTINE, *PART_FOLDERS)
 
 
 @dataclass(frozen=True, slots=True)
