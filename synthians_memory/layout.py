@@ -27,6 +27,8 @@ __all__ = [
     "FALLBACK",
     "FORMAT_VERSION",
     "HEALTH_LOG",
+    "HEALTH_PLAN",
+    "HEALTH_SHARE",
     "INDEX",
     "INDEX_BACKUPS",
     "INDEX_LOG",
@@ -149,6 +151,10 @@ FALLBACK: Final = "logs/fallback.jsonl"
 AUTOMEMORY_LOG: Final = "logs/automemory.log"
 HEALTH_LOG: Final = "logs/health.log"
 FAILURES_LOG: Final = "logs/failures.log"
+# What a health pass is bringing back.
+HEALTH_PLAN: Final = "logs/health_plan.json"
+# How far the last sampled check has read.
+HEALTH_SHARE: Final = "logs/health_share.json"
 ISSUES: Final = "issues"
 STATE: Final = "state"
 # In state/, or in a directory of their own.

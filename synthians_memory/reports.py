@@ -100,6 +100,11 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
         "leave it; opening the tiers replaces it",
     ),
     "tier_memory_orphan": ("note", "a memory of a collection has no row", "nothing; delete it if nobody wants it"),
+    "database_damaged": ("damage", "a database of a part fails SQLite's own check", "leave it; `health` restores it"),
+    "space_low": ("inconsistency", "little space is left on the disk of the store", "nothing; free some"),
+    "inodes_low": ("inconsistency", "few inodes are left on the disk of the store", "nothing; remove files"),
+    "backup_overdue": ("inconsistency", "the newest whole snapshot is older than it should be", "nothing; take one"),
+    "backup_damaged": ("inconsistency", "a snapshot is not what was written", "nothing; take one with --full"),
     "repair_refused": ("damage", "a repair at open would have dropped too much and did nothing", "repair by hand"),
 }
 

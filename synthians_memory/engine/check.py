@@ -61,7 +61,7 @@ from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import EntryStat
 from synthians_memory.storage.segment import read_journal
 
-__all__ = ["Progress", "check", "check_entity", "found_again"]
+__all__ = ["Progress", "check", "check_entity", "check_share", "found_again"]
 
 T = TypeVar("T")
 
@@ -107,6 +107,24 @@ def check(state: StoreState, level: CheckLevel, progress: Progress | None = None
         findings += _check_vector_values(state, steps)
         findings += _check_members(state, steps)
     return findings
+
+
+def check_share(state: StoreState, keys: Sequence[Key], progress: Progress | None = None) -> list[Finding]:
+    """As `check` at "full", but that of entity files only those of `keys` are read, with the vectors of these.
+
+    Names, sizes and times are compared for all of them, and views, journal and text index are read whole.
+    """
+    findings = check(state, "quick")
+    named = {(finding.kind, finding.entity_id) for finding in findings}
+    for done, key in enumerate(keys, 1):
+        found = check_entity(state, key) if key not in named else None
+        if found is None and state.vectors.slot_hash(key) is not None:
+            found = _check_vector_value(state, key, state.vectors.slot_hash(key))
+        findings += [found] if found is not None else []
+        if progress is not None:
+            progress(done, len(keys))
+    parts = (_check_views, _check_text, _check_journal, _check_models)
+    return findings + [finding for part in parts for finding in part(state)]
 
 
 class _Steps:

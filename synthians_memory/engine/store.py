@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from synthians_memory.codec import Version
 from synthians_memory.config import CheckLevel, StoreConfig
-from synthians_memory.engine.check import Progress, check, found_again
+from synthians_memory.engine.check import Progress, check, check_share, found_again
 from synthians_memory.engine.checkpoint import Checkpointer
 from synthians_memory.engine.commit import Batch, Committer
 from synthians_memory.engine.converter import Converter
@@ -237,9 +237,14 @@ class Store:
         """As `TextView.ask`."""
         return self.state.text.ask(StateSource(self.state), deadline, question)
 
-    def check(self, level: CheckLevel, progress: Progress | None = None) -> list[Finding]:
-        """As `check.check`; a writer in another process may go on beside a store that is open read-only."""
-        findings = check(self.state, level, progress)
+    def check(
+        self, level: CheckLevel, progress: Progress | None = None, share: Sequence[Key] | None = None
+    ) -> list[Finding]:
+        """As `check.check`; a writer in another process may go on beside a store that is open read-only.
+
+        With a `share`, whatever `level` says, as `check_share`.
+        """
+        findings = check(self.state, level, progress) if share is None else check_share(self.state, share, progress)
         return findings if self.state.journal is not None else self._confirmed(findings)
 
     def _confirmed(self, findings: list[Finding]) -> list[Finding]:

@@ -24,7 +24,7 @@ from synthians_memory.maintenance.source import SnapshotSource
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
 
-__all__ = ["BackupReport", "backup_store", "own_directory", "snapshots_in", "snapshots_to"]
+__all__ = ["BackupReport", "backup_into", "backup_store", "own_directory", "snapshots_in", "snapshots_to"]
 
 _MICROS_A_DAY: Final = 86_400_000_000
 
@@ -157,16 +157,30 @@ def backup_store(
         UsageError, DamagedError, DiskError: as `take_snapshot`.
     """
     with snapshots_to(directory) as folder:
-        taken = take_snapshot(source, folder, ring=ring, parts=parts, full=full, progress=progress)
-        removed = apply_retention(folder, days=days)
-        oldest = min((manifest.taken_micros for manifest in folder.listing().manifests), default=0)
-        # Other directories may have snapshots as well, and nobody knows where.
-        trim_archive(source.backend, min(oldest, source.clock.micros() - days * _MICROS_A_DAY))
-        return BackupReport(
-            describe(taken.manifest, taken.problems),
-            directory,
-            taken.written_files,
-            taken.written_bytes,
-            tuple(removed.snapshots),
-            tuple(removed.problems),
-        )
+        return backup_into(source, folder, ring=ring, parts=parts, days=days, full=full, progress=progress)
+
+
+def backup_into(
+    source: SnapshotSource,
+    folder: SnapshotFolder,
+    *,
+    ring: Ring = "manual",
+    parts: Sequence[Part] = (),
+    days: int = DAILY,
+    full: bool = False,
+    progress: Progress | None = None,
+) -> BackupReport:
+    """As `backup_store`, into a directory of snapshots that the caller holds exclusively."""
+    taken = take_snapshot(source, folder, ring=ring, parts=parts, full=full, progress=progress)
+    removed = apply_retention(folder, days=days)
+    oldest = min((manifest.taken_micros for manifest in folder.listing().manifests), default=0)
+    # Other directories may have snapshots as well, and nobody knows where.
+    trim_archive(source.backend, min(oldest, source.clock.micros() - days * _MICROS_A_DAY))
+    return BackupReport(
+        describe(taken.manifest, taken.problems),
+        folder.backend.location,
+        taken.written_files,
+        taken.written_bytes,
+        tuple(removed.snapshots),
+        tuple(removed.problems),
+    )

@@ -59,6 +59,11 @@ class EventLog:
             finally:
                 file.close()
 
+    def rotate(self) -> None:
+        """Set the file aside where it has grown to its bound, as the next line would. Raises as `append`."""
+        with locked_logs(self._open_backend) as backend:
+            self._rotate(backend)
+
     def _rotate(self, backend: Backend) -> None:
         stat = backend.stat(self._path)
         if stat is None or stat.size < self._most_bytes:

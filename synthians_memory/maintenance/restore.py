@@ -35,11 +35,16 @@ from synthians_memory.errors import (
 from synthians_memory.layout import (
     ARCHIVE,
     BACKUPS,
+    CONFIGURATION,
     ENTITY_FOLDERS,
     INDEX,
+    ISSUES,
     JOURNAL,
     LOCK_FILE,
+    LOGS,
     MEMORIES,
+    PART_FOLDERS,
+    QUARANTINE,
     RESTORE,
     SNAPSHOTS,
     SUPERBLOCK,
@@ -67,6 +72,7 @@ __all__ = ["Progress", "Wanted", "past_version", "restore_store"]
 Progress = Callable[[int, int], None]
 
 _MOST_NAMED: Final = 1000
+_LEFT: Final = (CONFIGURATION, ISSUES, LOGS, QUARANTINE, *PART_FOLDERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +201,10 @@ def _require_place(backend: Backend, *, elsewhere: bool) -> None:
     if is_store and not elsewhere:
         return
     staged_only = [f"{BACKUPS}/{name}" for name, _ in backend.scan(BACKUPS)] in ([], [RESTORE])
+    # What is left of a store that is lost; nothing of it is touched.
+    left = () if elsewhere else _LEFT
     for name, _ in backend.scan(""):
-        if name != LOCK_FILE and not is_scratch(name) and not (name == BACKUPS and staged_only):
+        if name not in (LOCK_FILE, *left) and not is_scratch(name) and not (name == BACKUPS and staged_only):
             what = "is not empty" if elsewhere else "is neither a store nor empty"
             raise NotAStoreError(
                 f"{backend.location} {what}: {name[:80]!r} is there",

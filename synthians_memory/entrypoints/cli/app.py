@@ -23,6 +23,7 @@ from synthians_memory.entrypoints.cli import (
     doctor,
     export,
     get,
+    health,
     history,
     import_,
     import_legacy,
@@ -30,6 +31,7 @@ from synthians_memory.entrypoints.cli import (
     init,
     list_,
     migrate,
+    monitor,
     move,
     purge,
     recall,
@@ -95,6 +97,8 @@ _COMMANDS: Final[_Commands] = (
     ("history", history.history, history.EXAMPLES),
     ("doctor", doctor.doctor, doctor.EXAMPLES),
     ("report", report.report, report.EXAMPLES),
+    ("health", health.health, health.EXAMPLES),
+    ("monitor", monitor.monitor, monitor.EXAMPLES),
     ("verify-disk", verify_disk.verify_disk, verify_disk.EXAMPLES),
 )
 # Commands with a name of two words: the first, what they are for, and the commands behind it.
