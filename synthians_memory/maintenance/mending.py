@@ -90,7 +90,8 @@ class Mender:
         if not any(_calls_for_repair(finding) for finding in mended.findings):
             return mended
         torn = self._beyond_repair(mended.findings)
-        self._repair([finding for finding in mended.findings if finding not in torn])
+        beyond = set(torn)
+        self._repair([finding for finding in mended.findings if finding not in beyond])
         if torn:
             self._bring_back(torn)
         mended.remaining = check(self._state, "full", self._progress)
