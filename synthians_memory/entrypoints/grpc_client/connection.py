@@ -39,6 +39,7 @@ FOREVER: Final = 7 * 24 * 3600.0
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
+_REFUSAL_SECONDS: Final = 2.0
 _OPTIONS: Final = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -300,9 +301,13 @@ class _Requests:
 
     async def messages(self) -> AsyncIterator[Any]:
         metadata = await self.call.initial_metadata()
-        if any(key == ADMITTED_KEY for key, _ in metadata):
-            async for message in self._make():
-                yield message
+        if not any(key == ADMITTED_KEY for key, _ in metadata):
+            # It is refused, and its status on the way; or something in between keeps metadata to itself.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), _REFUSAL_SECONDS)
+                return
+        async for message in self._make():
+            yield message
         await self.ended.wait()
 
 
