@@ -238,13 +238,18 @@ class Connection:
         after, pause = "", _FIRST_PAUSE
         give_up: float | None = None
         while True:
+            begun = after
             try:
                 async with aclosing(self.stream(name, request_after(after))) as responses:
                     async for response in responses:
                         yield response
                         after, pause, give_up = last_of(response) or after, _FIRST_PAUSE, None
                 return
-            except (ServiceUnavailableError, ServiceTimeoutError):
+            except ServiceTimeoutError:
+                # The service has let go of a reader that took its time, and has no reason to refuse the rest.
+                if after == begun:
+                    raise
+            except ServiceUnavailableError:
                 now = time.monotonic()
                 give_up = now + self._retry_seconds if give_up is None else give_up
                 if now + pause > give_up:
