@@ -28,6 +28,7 @@ from synthians_memory.errors import (
     InvalidValueError,
     NotAdmittedError,
     NotStoredError,
+    ServiceBusyError,
     ServiceUnavailableError,
     StoreClosedError,
     SynthiansMemoryError,
@@ -446,3 +447,40 @@ async def test_a_stream_without_the_token_is_told_so(tmp_path: Path) -> None:
                 with pytest.raises(NotAdmittedError):
                     await call(entries)
         assert await store.list_memories() == []
+
+
+async def test_unfinished_batches_have_a_bound_together(tmp_path: Path) -> None:
+    half = wire.SaveMemoriesRequest(memories=[wire.Memory(content="x" * 700_000)], more=True)
+    async with both(tmp_path, max_batch_bytes=1_000_000) as (store, remote):
+        stub = remote.connection._stub
+        calls = [stub.SaveMemories() for _ in range(2)]
+        for call in calls:
+            await call.write(half)
+            # The next one is read when this one is.
+            await call.write(wire.SaveMemoriesRequest(memories=[wire.Memory(content="y")], more=True))
+        while True:
+            try:
+                await remote.save_memories_batch([MemoryEntry(memory_id="m", content="x" * 700_000)])
+            except ServiceBusyError:
+                break
+            await asyncio.sleep(0.01)
+        for call in calls:
+            await call.write(wire.SaveMemoriesRequest(memories=[wire.Memory(content="last")]))
+            assert len((await call.read()).stored) == 3
+            await call.done_writing()
+        assert (await remote.save_memories_batch([MemoryEntry(memory_id="m", content="x" * 700_000)]))[
+            0
+        ].memory_id == "m"
+        assert len(await store.list_memories()) == 7
+
+
+async def test_a_chunk_of_an_import_has_a_bound(tmp_path: Path) -> None:
+    async def lines() -> AsyncIterator[list[bytes]]:
+        for n in range(100):
+            yield [b'{"id": "m%d", "content": "%s"}' % (n, b"x" * 100_000)]
+
+    async with both(tmp_path, max_batch_bytes=2_000_000) as (store, remote):
+        with pytest.raises(BatchTooLargeError, match="a chunk has over"):
+            await remote.import_memories(lines(), chunk=2**62)
+        assert await store.list_memories() == []
+        assert (await remote.import_memories(lines(), chunk=10)).imported == 100

@@ -147,7 +147,7 @@ async def test_it_says_where_it_listens_and_ends_well(
         with pytest.raises(ServiceUnavailableError):
             await remote.load_memory("m")
     events = [line["event"] for line in serving.log]
-    assert (events[0], events[-3:]) == ("started", ["stopping", "stopped", "closed"])
+    assert (events[:2], events[-3:]) == (["opened", "started"], ["stopping", "stopped", "closed"])
     assert "not in the log" not in "".join(serving.errors)
     assert not list((store / "journal").glob("*.lock"))
     async with MemoryPersistence(store, read_only=True) as there:

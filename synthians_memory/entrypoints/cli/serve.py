@@ -9,10 +9,14 @@ import json
 import os
 import resource
 import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
 import typer
 
+from synthians_memory.embedder import Embedder
 from synthians_memory.entrypoints.cli.embedders import known_embedder
 from synthians_memory.entrypoints.cli.ending import ending_by_signal
 from synthians_memory.entrypoints.cli.exits import ExitCode
@@ -30,6 +34,7 @@ from synthians_memory.entrypoints.grpc_server.settings import (
 )
 from synthians_memory.errors import UsageError
 from synthians_memory.extras import import_extra
+from synthians_memory.facade import MemoryPersistence
 from synthians_memory.tiers.tiers import HOUR, Tiers
 
 __all__ = ["EXAMPLES", "serve"]
@@ -131,7 +136,7 @@ async def _serve(place: Place, settings: ServiceSettings, name: str | None, outp
         with logging_into(log), ending_by_signal() as ending:
             embedder = await known_embedder(place, name)
             async with (
-                place.writing(embedder=embedder) as store,
+                _opened(place, embedder, log) as store,
                 Tiers(store, migrate_every=HOUR) as tiers,
                 server_module.Server(
                     store, settings, log=log, register=[service_module.registration(tiers)], all_calls=all_calls
@@ -143,6 +148,17 @@ async def _serve(place: Place, settings: ServiceSettings, name: str | None, outp
     finally:
         log.close()
     return ExitCode.OK
+
+
+@asynccontextmanager
+async def _opened(place: Place, embedder: Embedder | None, log: CallLog) -> AsyncIterator[MemoryPersistence]:
+    """The store; the log says by codes and counts what recovery and repair did at its opening, and could not mend."""
+    place.require()
+    async with MemoryPersistence(place.path, embedder=embedder, **place.settings) as store:
+        report, stats = store.opening_report, store.stats()
+        remaining = Counter(finding.code for finding in report.remaining)
+        log.write("opened", recovered=len(stats["notes"]), repaired=len(report.actions), remaining=remaining)
+        yield store
 
 
 def _tell_address(place: Place, settings: ServiceSettings, port: int, output: Output) -> None:

@@ -40,6 +40,7 @@ FOREVER: Final = 7 * 24 * 3600.0
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
+_REFUSAL_SECONDS: Final = 2.0
 _OPTIONS: Final = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -238,13 +239,18 @@ class Connection:
         after, pause = "", _FIRST_PAUSE
         give_up: float | None = None
         while True:
+            begun = after
             try:
                 async with aclosing(self.stream(name, request_after(after))) as responses:
                     async for response in responses:
                         yield response
                         after, pause, give_up = last_of(response) or after, _FIRST_PAUSE, None
                 return
-            except (ServiceUnavailableError, ServiceTimeoutError):
+            except ServiceTimeoutError:
+                # The service has let go of a reader that took its time, and has no reason to refuse the rest.
+                if after == begun:
+                    raise
+            except ServiceUnavailableError:
                 now = time.monotonic()
                 give_up = now + self._retry_seconds if give_up is None else give_up
                 if now + pause > give_up:
@@ -307,9 +313,13 @@ class _Requests:
 
     async def messages(self) -> AsyncIterator[Any]:
         metadata = await self.call.initial_metadata()
-        if any(key == ADMITTED_KEY for key, _ in metadata):
-            async for message in self._make():
-                yield message
+        if not any(key == ADMITTED_KEY for key, _ in metadata):
+            # It is refused, and its status on the way; or something in between keeps metadata to itself.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), _REFUSAL_SECONDS)
+                return
+        async for message in self._make():
+            yield message
         await self.ended.wait()
 
 

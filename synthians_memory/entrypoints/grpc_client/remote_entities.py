@@ -87,8 +87,10 @@ class RemoteMemories:
         found: dict[str, MemoryEntry] = {}
         for start in range(0, len(ids), _PIECE_IDS):
             request = wire.LoadMemoriesRequest(memory_ids=ids[start : start + _PIECE_IDS])
-            for response in await self.connection.gathered("LoadMemories", request):
-                found.update((message.memory_id, memory_from(message)) for message in response.memories)
+            responses = await self.connection.gathered("LoadMemories", request)
+            messages = [message for response in responses for message in response.memories]
+            loaded = await _maybe_in_thread(messages, lambda messages=messages: list(map(memory_from, messages)))  # type: ignore[misc]
+            found.update((entry.memory_id, entry) for entry in loaded)
         return found
 
     async def delete_memory(self, memory_id: str, *, expected_updated_at: Expected = None) -> bool:

@@ -143,7 +143,7 @@ class RemoteSearches:
             raise
 
 
-def _checked(k: object, where: Mapping[str, Any] | None, kind: Kind) -> dict[str, Any]:
+def _checked(k: int, where: Mapping[str, Any] | None, kind: Kind) -> dict[str, Any]:
     """What all searches have beside their queries."""
     require_positive("k", k)
     if kind not in ("memory", "assembly"):
@@ -151,7 +151,7 @@ def _checked(k: object, where: Mapping[str, Any] | None, kind: Kind) -> dict[str
     if where is not None:
         parse_where(where)
     wanted = filter_bytes(None if where is None else dict(where))
-    return {"k": min(int(str(k)), _MOST_K), "where_json": wanted, "kind": kind_message(kind)}
+    return {"k": min(k, _MOST_K), "where_json": wanted, "kind": kind_message(kind)}
 
 
 def _query(query: Vector | Sequence[float] | str) -> wire.Query:

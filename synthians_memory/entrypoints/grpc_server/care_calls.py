@@ -20,7 +20,7 @@ from synthians_memory.entrypoints.grpc_server.records import (
     memory_message,
     repair_message,
 )
-from synthians_memory.errors import UsageError
+from synthians_memory.errors import BatchTooLargeError, UsageError
 from synthians_memory.facade import MemoryPersistence
 from synthians_memory.models import MemoryEntry
 from synthians_memory.reports import ImportReport
@@ -58,14 +58,20 @@ class CareCalls:
             raise UsageError("the import has no options", hint="Send them in the first request.")
         options = first.options
         told: asyncio.Queue[ImportReport | _Word] = asyncio.Queue()
+        lines = _Lines(first, source, self.store.config.max_batch_bytes, lambda: told.put_nowait(_Word.WANTED))
+
+        def tell(report: ImportReport) -> None:
+            lines.stored()
+            told.put_nowait(report)
+
         importing = asyncio.ensure_future(
             self.store.import_memories(
-                _lines(first, source, lambda: told.put_nowait(_Word.WANTED)),
+                lines.read(),
                 chunk=options.chunk if options.HasField("chunk") else 1000,
                 embed=options.embed,
                 overwrite=options.overwrite,
                 stop_on_error=options.stop_on_error,
-                progress=told.put_nowait,
+                progress=tell,
             )
         )
         importing.add_done_callback(lambda _: told.put_nowait(_Word.ENDED))
@@ -168,21 +174,43 @@ class _Word(Enum):
     ENDED = 2
 
 
-async def _lines(
-    first: wire.ImportRequest, source: AsyncIterator[wire.ImportRequest], ask: Callable[[], None]
-) -> AsyncIterator[list[bytes]]:
-    request: wire.ImportRequest | None = first
-    while request is not None:
-        if request.source_failed:
-            raise SourceFailedError(
-                "the client could not read its source on", hint="Repeat the import from its beginning."
-            )
-        if request.lines:
-            yield list(request.lines)
-        if request.last:
-            return
-        ask()
-        request = await anext(source, None)
+class _Lines:
+    """The lines of an import, asked for one request at a time; no chunk of them is larger than a batch may be."""
+
+    def __init__(
+        self,
+        first: wire.ImportRequest,
+        source: AsyncIterator[wire.ImportRequest],
+        most_bytes: int,
+        ask: Callable[[], None],
+    ) -> None:
+        self._request: wire.ImportRequest | None = first
+        self._source = source
+        self._most_bytes = most_bytes
+        self._ask = ask
+        self._waiting_bytes = 0
+
+    def stored(self) -> None:
+        """What was read so far is stored, but for less than a chunk."""
+        self._waiting_bytes = 0
+
+    async def read(self) -> AsyncIterator[list[bytes]]:
+        """The lines of each request."""
+        while self._request is not None:
+            request = self._request
+            if request.source_failed:
+                raise SourceFailedError(
+                    "the client could not read its source on", hint="Repeat the import from its beginning."
+                )
+            self._waiting_bytes += request.ByteSize()
+            if self._waiting_bytes > self._most_bytes:
+                raise BatchTooLargeError(f"a chunk has over {self._most_bytes} bytes", hint="Ask for smaller chunks.")
+            if request.lines:
+                yield list(request.lines)
+            if request.last:
+                return
+            self._ask()
+            self._request = await anext(self._source, None)
 
 
 def _import_message(report: ImportReport, sent: int, *, done: bool = False) -> wire.ImportResponse:

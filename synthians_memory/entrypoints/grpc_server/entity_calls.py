@@ -24,6 +24,7 @@ from synthians_memory.errors import (
     BatchTooLargeError,
     EntityNotFoundError,
     InvalidValueError,
+    ServiceBusyError,
     SynthiansMemoryError,
     UsageError,
 )
@@ -47,29 +48,67 @@ async def in_thread_if_large(size: int, work: Callable[[], Value]) -> Value:
     return work() if size < _LARGE else await asyncio.to_thread(work)
 
 
+class _Room:
+    """Bytes that unfinished batches of all calls may hold together."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+
+    def take(self, size: int) -> bool:
+        """Hold so many bytes more; whether there is room for them."""
+        if self._held + size > self._most:
+            return False
+        self._held += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Hold so many bytes less."""
+        self._held -= size
+
+
 class _Parts:
-    """Requests that make one batch; beyond the bound they are counted and dropped, so that all of them are read.
+    """Requests that make one batch; where there is no room they are counted and dropped, so that all of them are read.
 
     A refusal in the middle of a stream may cross the client's next request, and then gets lost on its way.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
+    def __init__(self, most: int, room: _Room) -> None:
+        self._most = most
+        self._room = room
         self._requests: list[Any] = []
+        self._held = 0
+        self._crowded = False
         self.size = 0
 
     def add(self, request: Any) -> None:
         """One more request."""
-        self.size += request.ByteSize()
-        self._requests.append(request)
-        if self.size > self._most:
-            self._requests.clear()
+        size = request.ByteSize()
+        self.size += size
+        if self.size > self._most or self._crowded or not self._room.take(size):
+            self._crowded = True
+            self._drop()
+        else:
+            self._held += size
+            self._requests.append(request)
 
     def whole(self) -> list[Any]:
-        """All requests. Raises BatchTooLargeError where they were more than the bound."""
+        """All requests. Raises BatchTooLargeError, or ServiceBusyError where other calls hold the room."""
         if self.size > self._most:
             raise BatchTooLargeError(f"the batch has {self.size} bytes, over max_batch_bytes ({self._most})")
-        return self._requests
+        if self._crowded:
+            raise ServiceBusyError("other calls hold all the room that there is for unfinished batches")
+        return list(self._requests)
+
+    def clear(self) -> None:
+        """Begin another batch."""
+        self._drop()
+        self._crowded, self.size = False, 0
+
+    def _drop(self) -> None:
+        self._room.give_back(self._held)
+        self._held = 0
+        self._requests.clear()
 
 
 class _Filling:
@@ -112,6 +151,7 @@ class MemoryCalls:
 
     def __init__(self, store: MemoryPersistence) -> None:
         self.store = store
+        self._room = _Room(2 * store.config.max_batch_bytes)
 
     async def SaveMemory(self, request: wire.SaveMemoryRequest, _context: Any) -> wire.SaveMemoryResponse:
         """Store one memory; raises as `save_memory`."""
@@ -124,14 +164,17 @@ class MemoryCalls:
         self, requests: AsyncIterator[wire.SaveMemoriesRequest], _context: Any
     ) -> AsyncIterator[wire.SaveMemoriesResponse]:
         """Store chunks as they come, each as one batch; an unfinished one at the end is dropped with an error."""
-        parts = _Parts(self.store.config.max_batch_bytes)
-        async for request in requests:
-            parts.add(request)
-            if not request.more:
-                yield await self._save_chunk(parts)
-                parts = _Parts(self.store.config.max_batch_bytes)
-        if parts.size:
-            raise UsageError("the last chunk was not finished, and nothing of it stored", hint="Send it whole.")
+        parts = _Parts(self.store.config.max_batch_bytes, self._room)
+        try:
+            async for request in requests:
+                parts.add(request)
+                if not request.more:
+                    yield await self._save_chunk(parts)
+                    parts.clear()
+            if parts.size:
+                raise UsageError("the last chunk was not finished, and nothing of it stored", hint="Send it whole.")
+        finally:
+            parts.clear()
 
     async def _save_chunk(self, parts: _Parts) -> wire.SaveMemoriesResponse:
         messages, size = parts.whole(), parts.size
@@ -182,18 +225,17 @@ class MemoryCalls:
 
     async def Commit(self, requests: AsyncIterator[wire.CommitRequest], _context: Any) -> wire.CommitResponse:
         """Many changes as one batch; raises as `transaction`, and UsageError for a stream that ends early."""
-        parts = _Parts(self.store.config.max_batch_bytes)
-        complete = False
-        async for request in requests:
-            parts.add(request)
-            complete = request.complete
-            if complete:
-                break
-        if not complete:
-            raise UsageError("the changes were not sent to their end, and none was made", hint="Set complete at last.")
-        changes = [change for request in parts.whole() for change in request.changes]
-        async with self.store.transaction() as transaction:
-            await in_thread_if_large(parts.size, lambda: _add_all(transaction, changes))
+        parts = _Parts(self.store.config.max_batch_bytes, self._room)
+        try:
+            if not await _complete(requests, parts):
+                raise UsageError(
+                    "the changes were not sent to their end, and none was made", hint="Set complete at last."
+                )
+            changes = [change for request in parts.whole() for change in request.changes]
+            async with self.store.transaction() as transaction:
+                await in_thread_if_large(parts.size, lambda: _add_all(transaction, changes))
+        finally:
+            parts.clear()
         return wire.CommitResponse()
 
 
@@ -240,6 +282,15 @@ class AssemblyCalls:
             filling, self.store.iter_assemblies(on_damaged=on_damaged), request.after, assembly_message
         ):
             yield message
+
+
+async def _complete(requests: AsyncIterator[wire.CommitRequest], parts: _Parts) -> bool:
+    """Gather requests up to the one that completes them; whether it came."""
+    async for request in requests:
+        parts.add(request)
+        if request.complete:
+            return True
+    return False
 
 
 def _missing(kind: str, entity_id: str) -> EntityNotFoundError:

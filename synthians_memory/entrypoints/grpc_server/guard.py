@@ -9,18 +9,20 @@ import asyncio
 import hashlib
 import hmac
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from synthians_memory.entrypoints.grpc_server.call_log import CallLog, places_of
 from synthians_memory.entrypoints.grpc_server.measures import Measures
 from synthians_memory.entrypoints.grpc_server.settings import ServiceSettings
 from synthians_memory.entrypoints.grpc_server.statuses import ADMITTED_KEY, ERROR_KEY, detail_of, status_of
 from synthians_memory.errors import (
+    InvalidValueError,
     NotAdmittedError,
     ServiceBusyError,
     ServiceError,
@@ -121,51 +123,18 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return grpc.stream_stream_rpc_method_handler(refuse)
 
     def _guarded(self, method: str, handler: Any) -> Any:
-        made = {
-            (False, False): (grpc.unary_unary_rpc_method_handler, self._one_to_one),
-            (False, True): (grpc.unary_stream_rpc_method_handler, self._one_to_many),
-            (True, False): (grpc.stream_unary_rpc_method_handler, self._many_to_one),
-            (True, True): (grpc.stream_stream_rpc_method_handler, self._many_to_many),
-        }
-        make, guard = cast("tuple[Any, Any]", made[handler.request_streaming, handler.response_streaming])
-        return make(guard(method, handler), handler.request_deserializer, handler.response_serializer)
+        """Every method as one that streams both ways, which looks the same from outside.
 
-    def _one_to_one(self, method: str, handler: Any) -> Any:
-        async def call(request: Any, context: Context) -> Any:
-            return await self._run(method, context, lambda _: handler.unary_unary(request, context))
+        So it is the guard who waits for the first message, and who can give up waiting.
+        """
 
-        return call
-
-    def _many_to_one(self, method: str, handler: Any) -> Any:
-        async def call(requests: Any, context: Context) -> Any:
-            async def work(timer: _Timer) -> Any:
-                await _tell_admitted(context)
-                return await handler.stream_unary(_stepping(requests, timer), context)
-
-            return await self._run(method, context, work, stream=True)
-
-        return call
-
-    def _one_to_many(self, method: str, handler: Any) -> Any:
-        async def call(request: Any, context: Context) -> None:
-            await self._run(
-                method,
-                context,
-                lambda timer: _send(handler.unary_stream(request, context), context, timer),
-                stream=True,
-            )
-
-        return call
-
-    def _many_to_many(self, method: str, handler: Any) -> Any:
         async def call(requests: Any, context: Context) -> None:
             async def work(timer: _Timer) -> None:
-                await _tell_admitted(context)
-                await _send(handler.stream_stream(_stepping(requests, timer), context), context, timer)
+                await _send(await _answers(handler, requests, context, timer), context, timer)
 
-            await self._run(method, context, work, stream=True)
+            await self._run(method, context, work, stream=handler.request_streaming or handler.response_streaming)
 
-        return call
+        return grpc.stream_stream_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
 
     async def _run(self, method: str, context: Context, work: Work, *, stream: bool = False) -> Any:
         """The answer of `work`, within the bounds; or the status of what it raised."""
@@ -216,25 +185,47 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             )
 
 
+async def _answers(handler: Any, requests: Any, context: Context, timer: _Timer) -> Any:
+    """What the method answers: a message, a stream of them, or None where it writes for itself."""
+    if handler.request_streaming:
+        await context.send_initial_metadata(((ADMITTED_KEY, "1"),))
+        given: Any = _stepping(requests, timer)
+    else:
+        given = await _only(requests)
+        timer.step()
+    if not handler.response_streaming:
+        return await (handler.stream_unary if handler.request_streaming else handler.unary_unary)(given, context)
+    answers = (handler.stream_stream if handler.request_streaming else handler.unary_stream)(given, context)
+    return await answers if inspect.isawaitable(answers) else answers
+
+
 async def _send(answers: Any, context: Context, timer: _Timer) -> None:
-    """Write what a handler gives; one that is no generator writes for itself, and has one step in all."""
-    if inspect.isawaitable(answers):
-        await answers
-        return
-    async with aclosing(answers) as ending:
-        async for answer in ending:
-            await context.write(answer)
-            timer.step()
+    if isinstance(answers, AsyncGenerator):
+        async with aclosing(answers) as ending:
+            async for answer in ending:
+                await context.write(answer)
+                timer.step()
+    elif answers is not None:
+        await context.write(answers)
+
+
+async def _only(requests: AsyncIterator[Any]) -> Any:
+    """The one message of a call that streams none. Raises InvalidValueError where it is none."""
+    try:
+        async for request in requests:
+            return request
+    except DecodeError as error:
+        raise InvalidValueError("the message cannot be parsed", hint="Send it as the proto files say.") from error
+    raise InvalidValueError("the call has no message", hint="Send one.")
 
 
 async def _stepping(requests: AsyncIterator[Any], timer: _Timer) -> AsyncIterator[Any]:
-    async for request in requests:
-        timer.step()
-        yield request
-
-
-async def _tell_admitted(context: Context) -> None:
-    await context.send_initial_metadata(((ADMITTED_KEY, "1"),))
+    try:
+        async for request in requests:
+            timer.step()
+            yield request
+    except DecodeError as error:
+        raise InvalidValueError("a message cannot be parsed", hint="Send it as the proto files say.") from error
 
 
 def _digest(text: object) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 
 from synthians_memory.engine.fusion import Fusion
+from synthians_memory.entrypoints.grpc_server.entity_calls import in_thread_if_large
 from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import store_pb2 as wire
 from synthians_memory.entrypoints.grpc_server.records import (
     filter_from,
@@ -26,6 +27,9 @@ from synthians_memory.reports import RecallMode
 
 __all__ = ["SearchCalls"]
 
+# About what a hit takes in a message.
+_HIT_BYTES: Final = 64
+_RECALLED_BYTES: Final = 2048
 _WEIGHTS: Final = ("vector_weight", "neighbours", "recency", "half_life", "importance")
 
 
@@ -42,12 +46,13 @@ class SearchCalls:
     async def Search(self, request: wire.SearchRequest, _context: Any) -> wire.SearchResponse:
         """The nearest; raises as `search`."""
         where, kind = filter_from(request.where_json), kind_from(request.kind)
-        return search_message(await self.store.search(_query(request.query), _k(request), where, kind=kind))
+        hits = await self.store.search(_query(request.query), _k(request), where, kind=kind)
+        return await in_thread_if_large(len(hits) * _HIT_BYTES, lambda: search_message(hits))
 
     async def SearchBatch(self, request: wire.SearchBatchRequest, _context: Any) -> AsyncIterator[wire.SearchResponse]:
         """The nearest to each of many; raises as `search_batch`."""
         where, kind = filter_from(request.where_json), kind_from(request.kind)
-        queries = [_query(query) for query in request.queries]
+        queries = await in_thread_if_large(request.ByteSize(), lambda: [_query(query) for query in request.queries])
         for hits in await self.store.search_batch(queries, _k(request), where, kind=kind):
             yield search_message(hits)
 
@@ -72,7 +77,8 @@ class SearchCalls:
             on_damaged=note,
             **given,
         )
-        return recall_message(hits, damaged)
+        size = len(hits) * _RECALLED_BYTES
+        return await in_thread_if_large(size, lambda: recall_message(hits, damaged))
 
     async def Remember(self, request: wire.RememberRequest, _context: Any) -> wire.RememberResponse:
         """Save a new memory of a text; raises as `remember`."""
