@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
+import orjson
+
 from synthians_memory.embedder import Embedder
 from synthians_memory.engine.commit import ABSENT, Expected
 from synthians_memory.engine.expiry import unexpired
@@ -24,6 +26,7 @@ from synthians_memory.engine.iteration import load_many
 from synthians_memory.engine.persistence import Persistence
 from synthians_memory.engine.searching import remember, require_positive
 from synthians_memory.engine.session import Session
+from synthians_memory.engine.state import UNSERVABLE
 from synthians_memory.errors import (
     BatchTooLargeError,
     ConflictError,
@@ -45,7 +48,7 @@ COLLECTIONS: Final = ("decisions", "incidents", "procedures", "knowledge")
 SEARCHED: Final = ("decisions", "incidents", "procedures")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Of a memory beside its text, as its file has it; far more than that is.
+# Of a memory beside its text and metadata, as its file has it; far more than that is.
 _ROOM: Final = 64 * 1024
 _MOST_ATTEMPTS: Final = 100
 
@@ -186,7 +189,8 @@ class Collections:
 
         Raises:
             ConflictError: somebody's own memory has the id; nothing was written.
-            BatchTooLargeError: the text is longer than the store takes; nothing was written.
+            BatchTooLargeError: the memory is longer than the store takes; nothing was written.
+            DamagedFileError, ChangedOutsideError: the file of the memory is at fault; the row is stored.
             SynthiansMemoryError: as `write`, and as a save.
         """
         return await self._shielded(self._written(wanted, write))
@@ -251,7 +255,9 @@ class Collections:
     async def _written(self, wanted: RowMemory, write: Callable[[], Awaitable[T]]) -> T:
         async with self._turn(wanted.memory_id):
             self._require_room(wanted)
-            await self._present_of(wanted)
+            # A file that is damaged keeps nobody from storing the row.
+            with suppress(*UNSERVABLE):
+                await self._present_of(wanted)
             row = await write()
             await self._brought_up(wanted)
             return row
@@ -273,10 +279,11 @@ class Collections:
 
     def _require_room(self, wanted: RowMemory) -> None:
         session, _ = inside(self._store)
-        size, most = len(wanted.text.encode()), session.store.state.config.max_batch_bytes
+        # As JSON, where what is escaped takes more.
+        size, most = len(orjson.dumps([wanted.text, wanted.metadata])), session.store.state.config.max_batch_bytes
         if size + _ROOM > most:
             raise BatchTooLargeError(
-                f"the text of {wanted.collection} {wanted.row_id!r} has {size:,} bytes, the store takes {most:,} at once",
+                f"the memory of {wanted.collection} {wanted.row_id!r} has {size:,} bytes, the store takes {most:,} at once",
                 hint="Make it shorter, or open the store with a larger max_batch_bytes.",
             )
 

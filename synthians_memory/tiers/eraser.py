@@ -10,7 +10,7 @@ stays in the files.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from sqlite3 import Connection
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from synthians_memory.engine.traces import Traces
 from synthians_memory.errors import DiskError, SynthiansMemoryError
-from synthians_memory.layout import QUARANTINE, TIERS, database_side_files
+from synthians_memory.layout import QUARANTINE, TIERS, database_side_files, is_set_aside
 from synthians_memory.reports import LeftPlace, PurgedPlace
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
@@ -53,8 +53,9 @@ class RowEraser:
         keys = list(_row_keys(traces))
         found: list[PurgedPlace] = []
         for schema in SCHEMAS if keys and isinstance(backend, LocalBackend) else ():
-            if backend.stat(schema.path) is not None:
-                found += _erased(backend, schema, keys)
+            stat = backend.stat(schema.path)
+            if stat is not None:
+                found += _erased(backend, schema, keys, stat.size)
         return found
 
     def left(self, backend: Backend, traces: Traces) -> Sequence[LeftPlace]:
@@ -69,18 +70,18 @@ class RowEraser:
             found += [LeftPlace(schema.path, why) for why in _summed_up(quoting or [])]
         if any(_row_keys(traces)):
             found += [
-                LeftPlace(path, "a database that was replaced may hold the row; remove it")
+                LeftPlace(path, "what was set aside of a database may hold the row; remove it")
                 for path in _set_aside(backend)
             ]
         return found
 
 
-def erased_copy(path: str, data: bytes, traces: Traces) -> bytes | None:
+def erased_copy(path: str, read: Callable[[], bytes], traces: Traces) -> bytes | None:
     """A copy of a database, without the rows of the purged memories, and without pages that were free; None where none is purged.
 
     Args:
         path: relative to the store of which it is a copy.
-        data: the bytes of a database that was copied whole.
+        read: gives the bytes of the database, which was copied whole; called where it may hold such rows.
         traces: what is purged.
 
     Raises:
@@ -90,6 +91,7 @@ def erased_copy(path: str, data: bytes, traces: Traces) -> bytes | None:
     keys = list(_row_keys(traces))
     if schema is None or not keys:
         return None
+    data = read()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection, sqlite_errors(path):
         # One in memory has no write-ahead log.
         connection.deserialize(data[:_VERSIONS] + b"\1\1" + data[_VERSIONS + 2 :])
@@ -105,7 +107,7 @@ def _row_keys(traces: Traces) -> Iterator[tuple[str, str]]:
                 yield collection, memory_id[len(collection) + 1 :]
 
 
-def _erased(backend: Backend, schema: Schema, keys: Sequence[tuple[str, str]]) -> Iterator[PurgedPlace]:
+def _erased(backend: Backend, schema: Schema, keys: Sequence[tuple[str, str]], size: int) -> Iterator[PurgedPlace]:
     try:
         with closing(open_for_writing(backend, schema)) as connection, sqlite_errors(schema.path):
             connection.execute("PRAGMA secure_delete = ON").fetchall()
@@ -119,9 +121,9 @@ def _erased(backend: Backend, schema: Schema, keys: Sequence[tuple[str, str]]) -
     if busy:
         message = f"{schema.path} is being read, so that its log may still hold what is purged"
         raise DiskError(message, path=schema.path, hint="Run the purge again: it goes on.")
+    yield PurgedPlace(schema.path, "database of rows", "rewritten", size)
     for place, row_id in counts:
-        what = f"the row {row_id!r} of {place.table.name}; the database was built anew"
-        yield PurgedPlace(schema.path, what, "rewritten", 0)
+        yield PurgedPlace(schema.path, f"the row {row_id!r} of {place.table.name}", "rewritten", 0)
 
 
 def _deleted(connection: Connection, schema: Schema, keys: Sequence[tuple[str, str]]) -> list[tuple[Place, str]]:
@@ -157,14 +159,23 @@ def _quoting(connection: Connection, schema: Schema, traces: Traces) -> list[tup
     return found
 
 
-def _set_aside(backend: Backend, folder: str = QUARANTINE) -> Iterator[str]:
-    """The databases in quarantine, and what SQLite keeps beside one."""
-    names = {name for schema in SCHEMAS for name in (schema.path, *database_side_files(schema.path))}
+def _set_aside(backend: Backend) -> Iterator[str]:
+    """Databases in quarantine with what SQLite keeps beside one, and logs that were set aside in their own folder."""
+    names = [name for schema in SCHEMAS for name in (schema.path, *database_side_files(schema.path))]
+    for path in _files_below(backend, QUARANTINE):
+        if any(path.endswith(f"/{name}") for name in names):
+            yield path
+    for path in _files_below(backend, TIERS):
+        if any(is_set_aside(path, name) for name in names):
+            yield path
+
+
+def _files_below(backend: Backend, folder: str) -> Iterator[str]:
     for name, stat in backend.scan(folder):
         path = f"{folder}/{name}"
         if stat.kind == "folder":
-            yield from _set_aside(backend, path)
-        elif any(path.endswith(f"/{known}") for known in names):
+            yield from _files_below(backend, path)
+        elif stat.kind == "file":
             yield path
 
 

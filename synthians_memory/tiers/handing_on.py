@@ -6,7 +6,7 @@ It decides nothing about what leaves: the ring does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -49,6 +49,7 @@ class HandingOn:
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._called = False
+        self._wanted = False
         self.last_error: SynthiansMemoryError | None = None
 
     def call(self) -> None:
@@ -61,35 +62,44 @@ class HandingOn:
             self._loop.call_soon_threadsafe(self._start)
 
     def _start(self) -> None:
-        self._called = False
+        self._called, self._wanted = False, True
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._in_background())
 
     async def _in_background(self) -> None:
-        try:
-            await self.events()
-            await self.hours(self._clock.micros() // _MICROS)
-        except SynthiansMemoryError as error:
-            self.last_error = error
-        else:
-            self.last_error = None
+        # What comes while the last of it is written has to be written as well.
+        while self._wanted:
+            self._wanted = False
+            try:
+                await self.events()
+                await self.hours(self._clock.micros() // _MICROS)
+            except SynthiansMemoryError as error:
+                self.last_error = error
+            else:
+                self.last_error = None
 
     async def critical(self, event_id: str) -> None:
-        """Return when the critical event of that id is durable; together with it all others that wait."""
-        await self._write(lambda: self._operational.is_waiting(event_id), critical_only=True)
+        """Return when the critical event of that id is durable; together with it others that wait."""
+        while self._operational.is_waiting(event_id):
+            await self._write(critical_only=True)
 
     async def events(self) -> int:
-        """Write every event that waits; returns how many."""
-        return await self._write(lambda: True, critical_only=False)
+        """Write the events that wait now; returns how many were written."""
+        counts = self._operational.snapshot(0).counts
+        written = 0
+        # However fast others come meanwhile, it ends.
+        for _ in range(0, counts["waiting"] + counts["left"], _BATCH):
+            written += await self._write(critical_only=False)
+        return written
 
-    async def _write(self, wanted: Callable[[], bool], *, critical_only: bool) -> int:
-        count = 0
+    async def _write(self, *, critical_only: bool) -> int:
+        """Write one batch. Between two of them a critical event has its turn."""
         async with self._turn:
-            while wanted() and (events := self._operational.waiting(_BATCH, critical_only=critical_only)):
+            events = self._operational.waiting(_BATCH, critical_only=critical_only)
+            if events:
                 await self._store.store_events(events)
                 self._operational.written(events)
-                count += len(events)
-        return count
+            return len(events)
 
     async def hours(self, before: int | None) -> int:
         """Write what the metrics were in the hours that had ended by `before` (Unix seconds; None: in all); returns how many."""

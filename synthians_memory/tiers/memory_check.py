@@ -83,9 +83,10 @@ def _read(store: Store) -> _Rows | None:
         return None
     notes = read_database(backend, LONGTERM, read_notes)
     found: dict[RowKey, bytes] = {}
-    for schema in reversed(SCHEMAS):
+    # Working memory first: what is migrated meanwhile is then seen twice, and not missed.
+    for schema in SCHEMAS:
         hashes = read_database(backend, schema, partial(row_hashes, places=places_in(schema.path)))
-        found |= hashes or {}
+        found = {**(hashes or {}), **found}
     return _Rows(found, notes or {})
 
 

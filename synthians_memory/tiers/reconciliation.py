@@ -125,8 +125,9 @@ class _Reconciler:
 
     async def _row_hashes(self) -> dict[RowKey, bytes]:
         found: dict[RowKey, bytes] = {}
-        for path, database in reversed(self._databases.items()):
-            found |= await database.run(partial(row_hashes, places=places_in(path)))
+        # Working memory first: what is migrated meanwhile is then seen twice, and not missed.
+        for path, database in self._databases.items():
+            found = {**await database.run(partial(row_hashes, places=places_in(path))), **found}
         return found
 
     async def _see_to(self, keys: Sequence[RowKey]) -> None:

@@ -82,7 +82,7 @@ class Tiers:
         clock: source of time.
         ids: draws ids.
         count_tokens: counts the tokens of a text; called in a thread.
-        summarise: makes a summary of what is archived; the original is kept.
+        summarise: makes a summary of what is archived; the original is kept. What it raises passes through.
         ages: when rows are archived, by their kind.
         migrate_every: seconds between two migrations in the background, from the opening on; None: only `migrate`.
         capacity: how many events the ring holds.
@@ -148,15 +148,19 @@ class Tiers:
         read_only = statistics["read_only"] is not None
         if read_only and self._every is not None:
             raise ReadOnlyError("nothing can be migrated: the store is read-only", hint="Leave out migrate_every.")
+        self._last_error = None
         stack = AsyncExitStack()
         try:
-            backend = await asyncio.to_thread(_place, statistics["location"], lock=not read_only)
-            stack.callback(backend.close)
+            placing = asyncio.ensure_future(asyncio.to_thread(_place, statistics["location"], lock=not read_only))
+            stack.push_async_callback(_release, placing)
+            backend = await asyncio.shield(placing)
             databases = [Database(backend, schema, read_only=read_only) for schema in SCHEMAS]
             for database in databases:
                 stack.push_async_callback(database.close)
                 await database.open()
             opened = self._put_together(backend, databases, stack, read_only=read_only)
+            # What cancelled callers have left is written before the databases are closed.
+            stack.push_async_callback(opened.collections.settle)
             if not read_only:
                 await finish(opened.working)
                 self._reconciled = await reconcile(opened.collections, databases[0], databases[1])
@@ -208,7 +212,6 @@ class Tiers:
             opened.operational.close()
             async with opened.stack:
                 await self._stopped()
-                await opened.collections.settle()
                 if opened.handing_on is not None:
                     await opened.handing_on.settle()
                     await opened.handing_on.events()
@@ -415,6 +418,13 @@ def _place(location: str, *, lock: bool) -> LocalBackend:
         backend.close()
         raise
     return backend
+
+
+async def _release(placing: asyncio.Future[LocalBackend]) -> None:
+    """Close what `_place` gives, also where it gives it to nobody."""
+    await asyncio.wait([placing])
+    if not placing.cancelled() and placing.exception() is None:
+        placing.result().close()
 
 
 def _bytes(backend: Backend) -> int:

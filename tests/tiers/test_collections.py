@@ -14,6 +14,7 @@ from synthians_memory import MemoryEntry, MemoryPersistence
 from synthians_memory.errors import (
     BatchTooLargeError,
     ConflictError,
+    DamagedFileError,
     InvalidIdError,
     InvalidTypeError,
     InvalidValueError,
@@ -149,7 +150,12 @@ async def test_somebodys_own_memory_is_not_touched(tmp_path: Path) -> None:
         assert await collections.search("mine", COLLECTIONS) == []
 
 
-async def test_a_text_that_the_store_cannot_take_is_refused_before_the_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "long",
+    [wanted(text="x" * (1 << 20)), wanted(text='"' * (1 << 19)), wanted(metadata={"chosen": "x" * (1 << 20)})],
+    ids=["text", "escaped", "metadata"],
+)
+async def test_what_the_store_cannot_take_at_once_is_refused_before_the_row(tmp_path: Path, long: RowMemory) -> None:
     written: list[str] = []
 
     async def write() -> None:
@@ -157,7 +163,7 @@ async def test_a_text_that_the_store_cannot_take_is_refused_before_the_row(tmp_p
 
     async with MemoryPersistence(tmp_path, max_batch_bytes=1 << 20) as store:
         with pytest.raises(BatchTooLargeError):
-            await Collections(store).store_row(wanted(text="x" * (1 << 20)), write)
+            await Collections(store).store_row(long, write)
     assert written == []
 
 
@@ -172,6 +178,22 @@ async def test_the_row_is_written_before_its_memory(tmp_path: Path) -> None:
         assert await Collections(store).store_row(wanted(), write) == "row"
         assert seen == [None]
         assert await store.load_memory("incidents-1") is not None
+
+
+async def test_a_memory_whose_file_is_damaged_does_not_keep_the_row_from_being_stored(tmp_path: Path) -> None:
+    async with MemoryPersistence(tmp_path) as store:
+        await Collections(store).follow(wanted())
+    file = tmp_path / "memories" / "incidents-1.json"
+    file.write_bytes(file.read_bytes().replace(b"disk", b"dusk"))
+    rows: list[str] = []
+
+    async def write() -> None:
+        rows.append("row")
+
+    async with MemoryPersistence(tmp_path, auto_repair=False, startup_check="off") as store:
+        with pytest.raises(DamagedFileError):
+            await Collections(store).store_row(wanted(text="network slow"), write)
+    assert rows == ["row"]
 
 
 async def test_a_row_that_cannot_be_written_leaves_no_memory(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from collection_samples import word_embedder
 
 from synthians_memory import MemoryEntry, MemoryPersistence
 from synthians_memory.errors import DiskError
+from synthians_memory.layout import set_aside_path
 from synthians_memory.maintenance.care import snapshots_in
 from synthians_memory.maintenance.restore import Wanted, restore_store
 from synthians_memory.storage.local import LocalBackend
@@ -97,8 +99,10 @@ async def test_no_byte_of_a_purged_row_is_left_and_nothing_brings_it_back(
         removed = {(place.path, place.what) for place in receipt.removed if place.path.startswith("tiers/")}
         where = ("tiers/longterm.db", "archived_decisions") if archived else ("tiers/working.db", "decisions")
         assert removed == {
-            (where[0], f"the row 'd' of {where[1]}; the database was built anew"),
-            ("tiers/longterm.db", "the row 'i' of incidents; the database was built anew"),
+            ("tiers/longterm.db", "database of rows"),
+            ("tiers/working.db", "database of rows"),
+            (where[0], f"the row 'd' of {where[1]}"),
+            ("tiers/longterm.db", "the row 'i' of incidents"),
         }
         # What is open goes on.
         assert await tiers.longterm.get_incident("i") is None
@@ -127,6 +131,7 @@ async def test_a_row_whose_memory_was_deleted_is_purged_by_the_id_of_the_memory(
         await store.delete_memories_batch(IDS)
         receipt = await store.purge(IDS)
         assert receipt.not_stored == tuple(IDS)
+        assert ("tiers/longterm.db", "the row 'i' of incidents") in {(p.path, p.what) for p in receipt.removed}
         assert holding(tmp_path) == {}
 
 
@@ -173,15 +178,18 @@ async def test_rows_that_quote_it_and_databases_in_quarantine_are_named(tmp_path
         aside = tmp_path / "quarantine" / "replaced" / "tiers"
         aside.mkdir(parents=True)
         (aside / "longterm.db-wal").write_bytes(b"whatever")
+        log = tmp_path / set_aside_path("tiers/working.db-wal", datetime(2026, 1, 1, tzinfo=UTC))
+        log.write_bytes(b"whatever")
         receipt = await store.purge(["incidents-i"])
         left = [(place.path, place.why) for place in receipt.left]
         assert left[0] == (
             "quarantine/replaced/tiers/longterm.db-wal",
-            "a database that was replaced may hold the row; remove it",
+            "what was set aside of a database may hold the row; remove it",
         )
+        assert left[-1] == (f"tiers/{log.name}", "what was set aside of a database may hold the row; remove it")
         assert left[1][0] == "tiers/working.db"
         assert "10 more rows hold a text of it" in {why for _, why in left}
-        assert len(left) == 22
+        assert len(left) == 23
 
 
 async def test_a_purge_that_was_interrupted_is_finished_by_the_next_opening(

@@ -139,11 +139,12 @@ async def test_the_store_comes_first(tmp_path: Path) -> None:
 
 
 async def test_an_opening_that_is_cancelled_leaves_nothing_open(store: MemoryPersistence) -> None:
-    for turns in range(12):
+    for turns in range(16):
         tiers = Tiers(store)
         opening = asyncio.ensure_future(tiers.open())
+        # First turn by turn of the loop, then later and later.
         for _ in range(turns):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0 if turns < 6 else 0.001)
         opening.cancel()
         await asyncio.wait([opening])
         await tiers.close()
@@ -425,6 +426,48 @@ async def test_what_leaves_the_ring_goes_to_the_working_tier_and_nothing_comes_t
         assert sorted(in_rows) == sorted(gone)
     async with Tiers(store, clock=clock) as tiers:
         assert sorted(ids(await tiers.working.get_events(1000))) == sorted(gone)
+
+
+async def test_what_comes_while_the_last_is_written_is_written_as_well(
+    tiers: Tiers, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = tiers.working.store_metric_hours
+
+    async def meanwhile(hours: Any) -> Any:
+        tiers.operational.push(event(2, critical=True))
+        # The call for it comes in while the first is under way.
+        await asyncio.sleep(0.01)
+        return await stored(hours)
+
+    monkeypatch.setattr(tiers.working, "store_metric_hours", meanwhile)
+    tiers.operational.update_metric("cpu", 1)
+    clock.advance(HOUR)
+    tiers.operational.push(event(1, critical=True))
+    await until(lambda: tiers.operational.snapshot().counts["pushed"] == 2)
+    await until(lambda: not tiers.operational.is_waiting("e2"))
+    assert sorted(ids(await tiers.working.get_events())) == ["e1", "e2"]
+
+
+async def test_a_critical_event_does_not_wait_for_all_that_has_left_the_ring(
+    store: MemoryPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Tiers(store, capacity=5000) as tiers:
+        batches: list[int] = []
+        stored = tiers.working.store_events
+
+        async def counted(events: Any) -> Any:
+            batches.append(len(events))
+            return await stored(events)
+
+        monkeypatch.setattr(tiers.working, "store_events", counted)
+        for number in range(9999):
+            tiers.operational.push(event(number))
+        handing_on = asyncio.ensure_future(tiers.migrate())
+        await until(lambda: batches)
+        await tiers.push_event(event(10_000, critical=True))
+        assert len(batches) < 5
+        await handing_on
+        assert len(await tiers.working.get_events(20_000)) == 5001
 
 
 async def test_a_tenth_of_the_ring_that_has_left_is_written_in_the_background(tiers: Tiers) -> None:
