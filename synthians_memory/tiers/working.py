@@ -159,14 +159,17 @@ class WorkingMemory(WorkingEvents):
         Where only the memory cannot be saved, the error is raised, and the memory is made when the tiers are opened again.
         """
         named = decision if decision.id is not None else replace(decision, id=self.ids())
+        if self._collections is not None:
+            # With its time already, so that row and memory have the same one.
+            named = await self.database.run(lambda connection: self._as_it_will_be(connection, named))
+        stored = named
 
         async def write() -> Decision:
-            return await self.database.transact(lambda connection: self.put(connection, DECISIONS, named))
+            return await self.database.transact(lambda connection: self.put(connection, DECISIONS, stored))
 
         if self._collections is None:
             return await write()
-        stamped = await self.database.run(lambda connection: self._as_it_will_be(connection, named))
-        return await self._collections.store_row(row_memory(stamped), write)
+        return await self._collections.store_row(row_memory(stored), write)
 
     def _as_it_will_be(self, connection: sqlite3.Connection, decision: Decision) -> Decision:
         return self._filled(decision, self._previous(connection, DECISIONS, decision.key))

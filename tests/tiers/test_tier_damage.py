@@ -24,14 +24,14 @@ from synthians_memory.errors import (
 )
 from synthians_memory.layout import LONGTERM_DB, TIERS, WORKING_DB
 from synthians_memory.storage.local import LocalBackend
-from synthians_memory.tiers import part
+from synthians_memory.tiers import write_ahead_log
 from synthians_memory.tiers.collections import Collections
 from synthians_memory.tiers.connections import read_database
 from synthians_memory.tiers.database import Database
 from synthians_memory.tiers.part import TiersPart
 from synthians_memory.tiers.records import Decision, Event, Goal, Pattern
 from synthians_memory.tiers.tables import WORKING
-from synthians_memory.tiers.write_ahead_log import DamagedLog, damaged_log
+from synthians_memory.tiers.write_ahead_log import damaged_log
 
 LOG = f"{WORKING_DB}-wal"
 
@@ -350,10 +350,10 @@ async def test_the_torn_end_of_a_log_may_lack_any_of_its_frames(tmp_path: Path) 
 async def test_a_log_that_looks_damaged_for_a_moment_is_not_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await filled(tmp_path)
-    looks = [DamagedLog(LOG, 1, 2)]
-    monkeypatch.setattr(part, "damaged_log", lambda backend, path: looks.pop() if looks else None)
-    assert codes(tmp_path, "quick") == set()
+    place = await killed(tmp_path / "store", tmp_path / "killed")
+    looks = [(3, 4), (1, 2)]
+    monkeypatch.setattr(write_ahead_log, "_first_lost", lambda data: looks.pop() if looks else None)
+    assert codes(place, "quick") == set()
     assert looks == []
 
 
