@@ -20,7 +20,9 @@ from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.framing import Frame, frame_pieces, scan, unpack_records
 from synthians_memory.storage.segment import HEADER_BLOCK, SegmentHeader, segment_salt
 
-__all__ = ["forget_in_archive", "forget_in_files", "forget_in_snapshots"]
+__all__ = ["Without", "forget_in_archive", "forget_in_files", "forget_in_snapshots"]
+
+Without = Callable[[str, Callable[[], bytes]], bytes | None]
 
 
 def forget_in_snapshots(folder: SnapshotFolder, key: Key) -> int:
@@ -46,12 +48,13 @@ def forget_in_snapshots(folder: SnapshotFolder, key: Key) -> int:
     return len(holding)
 
 
-def forget_in_files(folder: SnapshotFolder, without: Callable[[str, bytes], bytes | None]) -> int:
+def forget_in_files(folder: SnapshotFolder, without: Without) -> int:
     """Replace other files than those of entities in all snapshots, which stay whole; idempotent, also when it is interrupted.
 
     Args:
         folder: held exclusively by the caller.
-        without: gives, of the path of a database in the store and its bytes, what is to take its place; None: it stays.
+        without: gives, of the path of a database in the store and what reads it, the bytes that are to take its place;
+            None: it stays.
 
     Returns:
         How many snapshots were changed.
@@ -71,12 +74,10 @@ def forget_in_files(folder: SnapshotFolder, without: Callable[[str, bytes], byte
     return changed
 
 
-def _replaced(
-    folder: SnapshotFolder, writer: SnapshotWriter, file: StoredFile, without: Callable[[str, bytes], bytes | None]
-) -> StoredFile:
+def _replaced(folder: SnapshotFolder, writer: SnapshotWriter, file: StoredFile, without: Without) -> StoredFile:
     if not file.path.startswith(f"{TIERS}/"):
         return file
-    data = without(file.path, b"".join(folder.file_pieces(file)))
+    data = without(file.path, lambda: b"".join(folder.file_pieces(file)))
     return file if data is None else writer.put_file(file.path, [data], 0)
 
 

@@ -16,7 +16,9 @@ from synthians_memory.reports import LeftPlace, PurgedPlace
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
 
-__all__ = ["SnapshotEraser"]
+__all__ = ["SnapshotEraser", "WithoutTraces"]
+
+WithoutTraces = Callable[[str, Callable[[], bytes], Traces], bytes | None]
 
 
 class SnapshotEraser:
@@ -24,8 +26,8 @@ class SnapshotEraser:
 
     of_backups = True
 
-    def __init__(self, without: Callable[[str, bytes, Traces], bytes | None] | None = None) -> None:
-        """Args: without: gives, of the path of a database of the tiers and its bytes, one that tells nothing of the purged; None: it stays."""
+    def __init__(self, without: WithoutTraces | None = None) -> None:
+        """Args: without: gives, of the path of a database of the tiers and what reads it, one without the purged; None: it stays."""
         self._without = without
 
     @property
@@ -51,14 +53,12 @@ class SnapshotEraser:
         return ()
 
 
-def _in_snapshots(
-    backend: Backend, traces: Traces, without: Callable[[str, bytes, Traces], bytes | None] | None
-) -> Iterator[PurgedPlace]:
+def _in_snapshots(backend: Backend, traces: Traces, without: WithoutTraces | None) -> Iterator[PurgedPlace]:
     if not isinstance(backend, LocalBackend) or backend.stat(SNAPSHOTS) is None:
         return
     with snapshots_to(own_directory(backend)) as folder:
         count = max((forget_in_snapshots(folder, key) for key in sorted(traces.keys)), default=0)
-        databases = forget_in_files(folder, lambda path, data: without(path, data, traces)) if without else 0
+        databases = forget_in_files(folder, lambda path, read: without(path, read, traces)) if without else 0
     if databases:
         yield PurgedPlace(SNAPSHOTS, f"databases of {databases} snapshots, built anew without its row", "rewritten", 0)
     if count:

@@ -169,7 +169,9 @@ def _by_words(session: Session, question: _Question, chosen: Belongs = lambda _:
 def _asked(
     index: TextIndex, question: _Question, belongs: Belongs, total: int, live_at: int | None
 ) -> tuple[Ranked, bool]:
-    counts = {term: index.count("memory", term, total) for term in terms_of(question.text)}
+    # A task that quotes somebody is asked for by its words all the same.
+    terms = terms_of(question.text.replace('"', " "))
+    counts = {term: index.count("memory", term, total) for term in terms}
     weights = {term: _weight(total, count) for term, count in counts.items() if count}
     bound = sum(weights.values())
 

@@ -41,7 +41,7 @@ __all__ = ["copy_for_reading", "open_for_writing", "read_database", "sqlite_erro
 
 T = TypeVar("T")
 
-BUSY_SECONDS: Final = 5.0
+_BUSY_SECONDS: Final = 5.0
 _DAMAGED_HINT: Final = (
     "Run `check`, and restore a snapshot; or move the file out of tiers/ to begin anew. It was not changed."
 )
@@ -155,7 +155,8 @@ def _location(backend: LocalBackend, path: str) -> str:
 
 
 def _connect(location: str, options: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"file:{quote(location)}?{options}", BUSY_SECONDS, isolation_level=None, uri=True)
+    location = f"file:{quote(location)}?{options}"
+    connection = sqlite3.connect(location, timeout=_BUSY_SECONDS, isolation_level=None, uri=True)
     connection.text_factory = _text
     connection.create_function("folded", 1, str.casefold, deterministic=True)
     return connection

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from synthians_memory.errors import (
     DiskError,
@@ -68,12 +68,10 @@ class Database:
             return self
         self._thread = thread = ThreadPoolExecutor(1, thread_name_prefix="synthians-tier")
         self._pid, self._failure = os.getpid(), None
-        opening = asyncio.wrap_future(thread.submit(self._open))
         try:
-            await asyncio.shield(opening)
+            await _outcome(thread.submit(self._open))
         except BaseException:
             # Behind the opening, which goes on where the caller was cancelled; whoever is next must not meet it.
-            opening.add_done_callback(_note_seen)
             await self.close()
             raise
         return self
@@ -81,7 +79,7 @@ class Database:
     def _open(self) -> None:
         place = self._place
         if isinstance(place, str | os.PathLike):
-            place = self._own_backend = LocalBackend(place)
+            place = self._own_backend = self._own_backend or LocalBackend(place)
         opened = copy_for_reading if self.read_only else open_for_writing
         self._connection = opened(place, self.schema)
 
@@ -94,9 +92,9 @@ class Database:
         thread, self._thread = self._thread, None
         if thread is None or os.getpid() != self._pid:
             return
-        closing = asyncio.wrap_future(thread.submit(self._close))
+        closing = thread.submit(self._close)
         thread.shutdown(wait=False)
-        await asyncio.shield(closing)
+        await _outcome(closing)
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
@@ -151,7 +149,7 @@ class Database:
             DiskFullError, DiskError: it could not be written.
             And as `run`.
         """
-        return await asyncio.shield(asyncio.wrap_future(self.submit(function)))
+        return await _outcome(self.submit(function))
 
     def submit(self, function: Work[T]) -> Future[T]:
         """As `transact`, for a thread that waits by itself: that of another database."""
@@ -166,18 +164,26 @@ class Database:
         await self._in_thread(self._vacuum)
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await asyncio.shield(asyncio.wrap_future(self._submit(function)))
+        return await _outcome(self._submit(function))
 
     def _submit(self, function: Callable[[], T]) -> Future[T]:
-        if self._thread is None:
-            raise StoreClosedError(f"{self.path} is not open", path=self.path, hint="Open the tiers first.")
+        # Another thread may close it meanwhile.
+        thread = self._thread
+        if thread is None:
+            raise self._closed()
         if os.getpid() != self._pid:
             raise ForkedStoreError(f"{self.path} was opened before this process was forked", path=self.path)
-        return self._thread.submit(function)
+        try:
+            return thread.submit(function)
+        except RuntimeError as error:
+            raise self._closed() from error
+
+    def _closed(self) -> StoreClosedError:
+        return StoreClosedError(f"{self.path} is not open", path=self.path, hint="Open the tiers first.")
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise StoreClosedError(f"{self.path} is not open", path=self.path, hint="Open the tiers first.")
+            raise self._closed()
         return self._connection
 
     def _read(self, function: Work[T]) -> T:
@@ -234,6 +240,13 @@ class Database:
             connection.execute(statement)
 
 
+async def _outcome(work: Future[T]) -> T:
+    """What comes of work in the thread, which a caller who is cancelled leaves to go on."""
+    waiting = asyncio.wrap_future(work)
+    waiting.add_done_callback(_note_seen)
+    return await asyncio.shield(waiting)
+
+
 def _begin(connection: sqlite3.Connection, how: str) -> None:
     # One whose rollback has failed.
     _roll_back(connection)
@@ -256,7 +269,7 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
             raise
 
 
-def _note_seen(opening: asyncio.Future[None]) -> None:
-    """The caller was cancelled, and does not ask how it ended."""
-    if not opening.cancelled():
-        opening.exception()
+def _note_seen(done: asyncio.Future[Any]) -> None:
+    """The caller may have been cancelled, and not ask how it ended."""
+    if not done.cancelled():
+        done.exception()

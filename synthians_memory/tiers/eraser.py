@@ -10,7 +10,7 @@ stays in the files.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from sqlite3 import Connection
@@ -53,8 +53,9 @@ class RowEraser:
         keys = list(_row_keys(traces))
         found: list[PurgedPlace] = []
         for schema in SCHEMAS if keys and isinstance(backend, LocalBackend) else ():
-            if backend.stat(schema.path) is not None:
-                found += _erased(backend, schema, keys)
+            stat = backend.stat(schema.path)
+            if stat is not None:
+                found += _erased(backend, schema, keys, stat.size)
         return found
 
     def left(self, backend: Backend, traces: Traces) -> Sequence[LeftPlace]:
@@ -75,12 +76,12 @@ class RowEraser:
         return found
 
 
-def erased_copy(path: str, data: bytes, traces: Traces) -> bytes | None:
+def erased_copy(path: str, read: Callable[[], bytes], traces: Traces) -> bytes | None:
     """A copy of a database, without the rows of the purged memories, and without pages that were free; None where none is purged.
 
     Args:
         path: relative to the store of which it is a copy.
-        data: the bytes of a database that was copied whole.
+        read: gives the bytes of the database, which was copied whole; called where it may hold such rows.
         traces: what is purged.
 
     Raises:
@@ -90,6 +91,7 @@ def erased_copy(path: str, data: bytes, traces: Traces) -> bytes | None:
     keys = list(_row_keys(traces))
     if schema is None or not keys:
         return None
+    data = read()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection, sqlite_errors(path):
         # One in memory has no write-ahead log.
         connection.deserialize(data[:_VERSIONS] + b"\1\1" + data[_VERSIONS + 2 :])
@@ -105,7 +107,7 @@ def _row_keys(traces: Traces) -> Iterator[tuple[str, str]]:
                 yield collection, memory_id[len(collection) + 1 :]
 
 
-def _erased(backend: Backend, schema: Schema, keys: Sequence[tuple[str, str]]) -> Iterator[PurgedPlace]:
+def _erased(backend: Backend, schema: Schema, keys: Sequence[tuple[str, str]], size: int) -> Iterator[PurgedPlace]:
     try:
         with closing(open_for_writing(backend, schema)) as connection, sqlite_errors(schema.path):
             connection.execute("PRAGMA secure_delete = ON").fetchall()
@@ -119,9 +121,9 @@ def _erased(backend: Backend, schema: Schema, keys: Sequence[tuple[str, str]]) -
     if busy:
         message = f"{schema.path} is being read, so that its log may still hold what is purged"
         raise DiskError(message, path=schema.path, hint="Run the purge again: it goes on.")
+    yield PurgedPlace(schema.path, "database of rows", "rewritten", size)
     for place, row_id in counts:
-        what = f"the row {row_id!r} of {place.table.name}; the database was built anew"
-        yield PurgedPlace(schema.path, what, "rewritten", 0)
+        yield PurgedPlace(schema.path, f"the row {row_id!r} of {place.table.name}", "rewritten", 0)
 
 
 def _deleted(connection: Connection, schema: Schema, keys: Sequence[tuple[str, str]]) -> list[tuple[Place, str]]:

@@ -29,13 +29,14 @@ from synthians_memory.tiers.tables import (
     ARCHIVED,
     DECISIONS,
     EVENTS,
+    FINAL_SQL,
     GOALS,
     METRICS_HOURLY,
     TASKS,
     TOOL_CALLS,
     Table,
 )
-from synthians_memory.tiers.values import COUNT, FINAL_STATUSES, TIME
+from synthians_memory.tiers.values import COUNT, TIME
 
 __all__ = ["DAY", "Ages", "MigrationReport", "Summarise", "finish", "migrate"]
 
@@ -117,8 +118,7 @@ class _Kind(NamedTuple):
     margin: int = 0
 
 
-_FINAL: Final = ", ".join(f"'{status}'" for status in FINAL_STATUSES)
-_GOALS: Final = _Kind(GOALS, "completed_at", f"status IN ({_FINAL})")
+_GOALS: Final = _Kind(GOALS, "completed_at", f"status IN ({FINAL_SQL})")
 _DECISIONS: Final = _Kind(DECISIONS, "timestamp", "1")
 _EVENTS: Final = _Kind(EVENTS, "timestamp", "1")
 _METRICS: Final = _Kind(METRICS_HOURLY, "hour", "1", _HOUR)

@@ -29,7 +29,7 @@ from synthians_memory.times import Clock, SystemClock
 __all__ = ["CAPACITY", "ActiveTask", "OperationalMemory", "SystemSnapshot"]
 
 CAPACITY: Final = 10_000
-# Events that have left the ring are handed on when they are this share of it.
+# Events that have left the ring are handed on when there are as many as a tenth of it holds.
 _HAND_ON_SHARE: Final = 10
 _MICROS: Final = 1_000_000
 _HOUR: Final = 3600
@@ -110,7 +110,7 @@ class _Leaving:
 class OperationalMemory:
     """The latest events, first in, first out; the latest value of each metric; the active tasks. Thread-safe.
 
-    No call waits for a disk. What is critical stays with it until `written` says that it is durable; of what else
+    What an event holds is shared with whoever asks for it, and nobody's to change. No call waits for a disk. What is critical stays with it until `written` says that it is durable; of what else
     has left the ring as much is kept as the ring is long, and of hourly means likewise; beyond that the oldest is dropped, and
     counted.
 
@@ -324,6 +324,9 @@ class OperationalMemory:
                     maximum=samples.maximum,
                 )
                 self._leaving.hours[ended.id or ""] = ended
+            while len(self._leaving.hours) > self._capacity:
+                del self._leaving.hours[next(iter(self._leaving.hours))]
+                self._leaving.dropped += 1
             return list(self._leaving.hours.values())
 
     def hours_written(self, hours: Iterable[MetricHour]) -> None:

@@ -28,7 +28,6 @@ from synthians_memory.tiers.write_ahead_log import damaged_log
 __all__ = ["TiersPart"]
 
 _MOST_NAMED: Final = 100
-_LOOKS: Final = 2
 _PRAGMAS: Final[dict[CheckLevel, str]] = {"quick": "quick_check", "full": "integrity_check"}
 
 
@@ -76,12 +75,9 @@ def _check(backend: Backend, schema: Schema, level: CheckLevel) -> list[Finding]
 
 def _log_findings(backend: Backend, path: str) -> Iterator[Finding]:
     log = database_side_files(path)[0]
-    looks = {damaged_log(backend, path)}
-    if looks != {None}:
-        # Beside a writer a log may look damaged for a moment, and not twice in the same way.
-        looks |= {damaged_log(backend, path) for _ in range(_LOOKS)}
-    if len(looks) == 1:
-        yield from (Finding("tier_log_damaged", str(damaged), log) for damaged in looks if damaged is not None)
+    damaged = damaged_log(backend, path)
+    if damaged is not None:
+        yield Finding("tier_log_damaged", str(damaged), log)
     for name in sorted(name for name, _ in backend.scan(TIERS) if is_set_aside(f"{TIERS}/{name}", log)):
         kept = f"{TIERS}/{name}"
         yield Finding("tier_log_damaged", f"{kept} was set aside: what was committed last in it is lost", kept)

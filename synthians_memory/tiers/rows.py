@@ -59,25 +59,25 @@ class Rows:
 
     # Reading
 
-    def one(self, connection: sqlite3.Connection, table: Table[R], key: str) -> R | None:
+    def _one(self, connection: sqlite3.Connection, table: Table[R], key: str) -> R | None:
         """The record of that key; raises DamagedRowError."""
         row = connection.execute(table.by_key, (key,)).fetchone()
         return None if row is None else table.decode(row, self.database.path)
 
-    def many(self, connection: sqlite3.Connection, table: Table[R], rest: str, *values: Any) -> list[R]:
+    def _many(self, connection: sqlite3.Connection, table: Table[R], rest: str, *values: Any) -> list[R]:
         """The records that `rest`, as in `Table.select`, asks for; raises DamagedRowError."""
         # All at once: an error that is kept would keep a half-read statement, and that the write-ahead log.
         rows = connection.execute(table.select(rest), values).fetchall()
         return [table.decode(row, self.database.path) for row in rows]
 
-    def require(self, connection: sqlite3.Connection, table: Table[R], key: str) -> R:
-        """As `one`; raises EntityNotFoundError where there is none."""
-        found = self.one(connection, table, key)
+    def _require(self, connection: sqlite3.Connection, table: Table[R], key: str) -> R:
+        """As `_one`; raises EntityNotFoundError where there is none."""
+        found = self._one(connection, table, key)
         if found is None:
             raise self._missing(table, key)
         return found
 
-    def require_parent(self, connection: sqlite3.Connection, table: Table[Any], key: str) -> None:
+    def _require_parent(self, connection: sqlite3.Connection, table: Table[Any], key: str) -> None:
         """Raises EntityNotFoundError where a row that another one shall belong to is not there."""
         if not held_keys(connection, table, (key,)):
             raise self._missing(table, key)
@@ -89,7 +89,7 @@ class Rows:
 
     # Writing
 
-    def put(
+    def _put(
         self,
         connection: sqlite3.Connection,
         table: Table[R],
@@ -116,8 +116,8 @@ class Rows:
     def _previous(self, connection: sqlite3.Connection, table: Table[R], key: str) -> R | None:
         # A damaged row is mended by storing the record again.
         with suppress(DamagedRowError):
-            previous = self.one(connection, table, key)
-            if previous is None and self.archived(table, (key,)):
+            previous = self._one(connection, table, key)
+            if previous is None and self._archived(table, (key,)):
                 what = table.record.__name__.lower()
                 raise UsageError(
                     f"the {what} {key!r} is in the archive, which is not changed",
@@ -134,15 +134,15 @@ class Rows:
             values[name] = known if known is not None else self.ids() if name == "id" else self.now()
         return replace(record, **values) if values else record
 
-    def put_new(self, connection: sqlite3.Connection, table: Table[R], records: Sequence[R]) -> list[R]:
+    def _put_new(self, connection: sqlite3.Connection, table: Table[R], records: Sequence[R]) -> list[R]:
         """Store those records whose key is neither here nor in the archive; returns all as they stand, in order."""
         filled = [self._filled(record, None) for record in records]
-        known = self.archived(table, [record.key for record in filled])
+        known = self._archived(table, [record.key for record in filled])
         rows = [table.encode(record) for record in filled if record.key not in known]
         connection.executemany(table.insert_new, rows)
         return filled
 
-    def archived(self, table: Table[Any], keys: Iterable[str]) -> set[str]:
+    def _archived(self, table: Table[Any], keys: Iterable[str]) -> set[str]:
         """Those of `keys` whose rows were migrated. Waits for the archive's thread, in that of this database."""
         kept = ARCHIVED.get(table.name)
         if kept is None or self.archive is None:

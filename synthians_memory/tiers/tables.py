@@ -41,6 +41,7 @@ __all__ = [
     "CONFIG_HISTORY",
     "DECISIONS",
     "EVENTS",
+    "FINAL_SQL",
     "GOALS",
     "INCIDENTS",
     "KNOWLEDGE",
@@ -72,7 +73,8 @@ _FORGET_WORDS: Final = (
 )
 # Columns that every stored row has, whatever its record left open.
 _STAMPED: Final = ("timestamp", "created_at", "updated_at")
-_SQL_FINAL: Final = ", ".join(f"'{status}'" for status in FINAL_STATUSES)
+# FINAL_STATUSES, for use behind IN.
+FINAL_SQL: Final = ", ".join(f"'{status}'" for status in FINAL_STATUSES)
 
 
 def row_hash(table: str, columns: Mapping[str, SqlValue]) -> bytes:
@@ -207,7 +209,7 @@ GOALS: Final = Table(
     Goal,
     indexes=(("status",), ("completed_at",)),
     # The same condition, word for word, is what `get_active_goals` asks.
-    partial={"goals_active": f"(priority, created_at, row) WHERE status NOT IN ({_SQL_FINAL})"},
+    partial={"goals_active": f"(priority, created_at, row) WHERE status NOT IN ({FINAL_SQL})"},
     searched=("description",),
 )
 TASKS: Final = Table(

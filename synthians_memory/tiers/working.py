@@ -83,7 +83,7 @@ class WorkingMemory(WorkingEvents):
 
     async def store_goal(self, goal: Goal) -> Goal:
         """Store a goal; a final status stamps `completed_at`, unless it has one already. Returns it as stored."""
-        return await self.database.transact(lambda connection: self.put(connection, GOALS, goal, self._finished))
+        return await self.database.transact(lambda connection: self._put(connection, GOALS, goal, self._finished))
 
     async def update_goal(self, id: str, status: str, result: JsonValue = None) -> Goal:  # noqa: A002 - the field's name
         """Change the status of a goal, and its result unless that is None; returns it as stored.
@@ -96,10 +96,10 @@ class WorkingMemory(WorkingEvents):
         key, status = validate_id(id), STATUS.checked(status, "status")
 
         def change(connection: sqlite3.Connection) -> Goal:
-            goal = self.require(connection, GOALS, key)
+            goal = self._require(connection, GOALS, key)
             kept = goal.completed_at if status in FINAL_STATUSES else None
             values = {"status": status, "completed_at": kept, "result": goal.result if result is None else result}
-            return self.put(connection, GOALS, replace(goal, **values), self._finished)
+            return self._put(connection, GOALS, replace(goal, **values), self._finished)
 
         return await self.database.transact(change)
 
@@ -109,7 +109,7 @@ class WorkingMemory(WorkingEvents):
 
     async def get_active_goals(self) -> list[Goal]:
         """The goals without a final status: the most urgent first, of equal priority the oldest."""
-        return await self.database.run(lambda connection: self.many(connection, GOALS, _ACTIVE))
+        return await self.database.run(lambda connection: self._many(connection, GOALS, _ACTIVE))
 
     async def store_task(self, task: Task) -> Task:
         """Store a task; a final status stamps `completed_at`, unless it has one already. Returns it as stored.
@@ -119,8 +119,8 @@ class WorkingMemory(WorkingEvents):
         """
 
         def store(connection: sqlite3.Connection) -> Task:
-            self.require_parent(connection, GOALS, task.goal_id)
-            return self.put(connection, TASKS, task, self._finished)
+            self._require_parent(connection, GOALS, task.goal_id)
+            return self._put(connection, TASKS, task, self._finished)
 
         return await self.database.transact(store)
 
@@ -136,8 +136,8 @@ class WorkingMemory(WorkingEvents):
         """
 
         def store(connection: sqlite3.Connection) -> ToolCall:
-            self.require_parent(connection, TASKS, call.task_id)
-            return self.put(connection, TOOL_CALLS, call)
+            self._require_parent(connection, TASKS, call.task_id)
+            return self._put(connection, TOOL_CALLS, call)
 
         return await self.database.transact(store)
 
@@ -159,14 +159,17 @@ class WorkingMemory(WorkingEvents):
         Where only the memory cannot be saved, the error is raised, and the memory is made when the tiers are opened again.
         """
         named = decision if decision.id is not None else replace(decision, id=self.ids())
+        if self._collections is not None:
+            # With its time already, so that row and memory have the same one.
+            named = await self.database.run(lambda connection: self._as_it_will_be(connection, named))
+        stored = named
 
         async def write() -> Decision:
-            return await self.database.transact(lambda connection: self.put(connection, DECISIONS, named))
+            return await self.database.transact(lambda connection: self._put(connection, DECISIONS, stored))
 
         if self._collections is None:
             return await write()
-        stamped = await self.database.run(lambda connection: self._as_it_will_be(connection, named))
-        return await self._collections.store_row(row_memory(stamped), write)
+        return await self._collections.store_row(row_memory(stored), write)
 
     def _as_it_will_be(self, connection: sqlite3.Connection, decision: Decision) -> Decision:
         return self._filled(decision, self._previous(connection, DECISIONS, decision.key))
@@ -186,7 +189,7 @@ class WorkingMemory(WorkingEvents):
     def _decisions_with(self, connection: sqlite3.Connection, text: str, limit: int) -> list[Decision]:
         shares = matches(connection, text, DECISIONS)
         best = sorted(shares, key=lambda place: (-shares[place], -place[1]))[:limit]
-        return [decision for _, row in best for decision in self.many(connection, DECISIONS, "WHERE row = ?", row)]
+        return [decision for _, row in best for decision in self._many(connection, DECISIONS, "WHERE row = ?", row)]
 
     async def _decisions(self, ids: Sequence[str]) -> list[Decision]:
         """Those of `ids` that are in working memory or in the archive, in order."""
@@ -208,7 +211,7 @@ class WorkingMemory(WorkingEvents):
 
     async def store_pattern(self, pattern: Pattern) -> Pattern:
         """Store a pattern; returns it as stored."""
-        return await self.database.transact(lambda connection: self.put(connection, PATTERNS, pattern))
+        return await self.database.transact(lambda connection: self._put(connection, PATTERNS, pattern))
 
     async def find_pattern(self, trigger: str, min_success_rate: float = 0.0) -> Pattern | None:
         """The best pattern whose trigger has `trigger` in it, by its characters and whatever their case; None without one.
@@ -224,7 +227,7 @@ class WorkingMemory(WorkingEvents):
 
         def read(connection: sqlite3.Connection) -> Pattern | None:
             best = connection.execute(_BEST_WITH, (folded, least)).fetchone()
-            return None if best is None else self.one(connection, PATTERNS, best[0])
+            return None if best is None else self._one(connection, PATTERNS, best[0])
 
         return await self.database.run(read)
 
@@ -237,18 +240,18 @@ class WorkingMemory(WorkingEvents):
         key = validate_id(id)
 
         def change(connection: sqlite3.Connection) -> Pattern:
-            pattern = self.require(connection, PATTERNS, key)
+            pattern = self._require(connection, PATTERNS, key)
             uses = pattern.uses + 1
             rate = min((pattern.success_rate * pattern.uses + bool(success)) / uses, 1.0)
             counted = replace(pattern, success_rate=rate, uses=uses, last_used=self.now())
-            return self.put(connection, PATTERNS, counted)
+            return self._put(connection, PATTERNS, counted)
 
         return await self.database.transact(change)
 
     async def store_agent_state(self, agent_name: str, state: JsonObject) -> AgentState:
         """Store the present state of an agent, in place of the one before; returns it as stored."""
         given = AgentState(agent_name=agent_name, state=state)
-        return await self.database.transact(lambda connection: self.put(connection, AGENT_STATES, given))
+        return await self.database.transact(lambda connection: self._put(connection, AGENT_STATES, given))
 
     async def get_agent_state(self, agent_name: str) -> AgentState | None:
         """The state that an agent gave last; None where it gave none."""
@@ -283,7 +286,7 @@ class WorkingMemory(WorkingEvents):
         return [
             relevant(record, shares[table, row])
             for table, row in best
-            for record in self.many(connection, table, "WHERE row = ?", row)
+            for record in self._many(connection, table, "WHERE row = ?", row)
         ]
 
     async def migrate_old_entries(
@@ -317,7 +320,7 @@ class WorkingMemory(WorkingEvents):
 
     async def _get(self, table: Table[R], key: str) -> R | None:
         checked = validate_id(key, table.key)
-        return await self.database.run(lambda connection: self.one(connection, table, checked))
+        return await self.database.run(lambda connection: self._one(connection, table, checked))
 
     async def _list(self, table: Table[R], rest: str, *values: Any) -> list[R]:
-        return await self.database.run(lambda connection: self.many(connection, table, rest, *values))
+        return await self.database.run(lambda connection: self._many(connection, table, rest, *values))

@@ -31,7 +31,7 @@ class WorkingEvents(Rows):
 
     async def store_events(self, events: Sequence[Event]) -> list[Event]:
         """Store many events, all or nothing, each as `store_event`; returns them in order."""
-        return await self.database.transact(lambda connection: self.put_new(connection, EVENTS, events))
+        return await self.database.transact(lambda connection: self._put_new(connection, EVENTS, events))
 
     async def get_events(self, count: int = 100, category: str | None = None, source: str | None = None) -> list[Event]:
         """The latest events, newest first; those of one second in the opposite order of their storing.
@@ -49,13 +49,13 @@ class WorkingEvents(Rows):
         values: list[Any] = [value for value in wanted.values() if value is not None]
         conditions = " AND ".join(f"{name} = ?" for name, value in wanted.items() if value is not None)
         rest = f"WHERE {conditions} {_NEWEST}" if conditions else _NEWEST
-        return await self.database.run(lambda connection: self.many(connection, EVENTS, rest, *values, count))
+        return await self.database.run(lambda connection: self._many(connection, EVENTS, rest, *values, count))
 
     async def store_metric_hours(self, hours: Sequence[MetricHour]) -> list[MetricHour]:
         """Store what metrics were within hours, all or nothing; each once, as `store_event`."""
-        return await self.database.transact(lambda connection: self.put_new(connection, METRICS_HOURLY, hours))
+        return await self.database.transact(lambda connection: self._put_new(connection, METRICS_HOURLY, hours))
 
     async def get_metric_hours(self, name: str, since: int = 0) -> list[MetricHour]:
         """What one metric was within the hours that begin at `since` or later, oldest first; archived hours are not among them."""
         rest = "WHERE name = ? AND hour >= ? ORDER BY hour, row"
-        return await self.database.run(lambda connection: self.many(connection, METRICS_HOURLY, rest, name, since))
+        return await self.database.run(lambda connection: self._many(connection, METRICS_HOURLY, rest, name, since))

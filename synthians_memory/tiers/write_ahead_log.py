@@ -30,6 +30,7 @@ __all__ = ["DamagedLog", "damaged_log", "set_log_aside"]
 _HEADER: Final = 32
 _FRAME: Final = 24
 _MAGIC: Final = 0x377F0682
+_LOOKS: Final = 2
 _PAGES: Final = frozenset(1 << power for power in range(9, 17))
 
 _Numbers = npt.NDArray[np.uint32]
@@ -55,10 +56,14 @@ class DamagedLog(NamedTuple):
 def damaged_log(backend: Backend, path: str) -> DamagedLog | None:
     """What is wrong with the log of the database at `path`; None where nothing is, and where there is none.
 
-    A torn end is nothing wrong. Nobody writes to the log meanwhile. Raises DiskError, NotRegularFileError.
+    A torn end is nothing wrong. Beside a writer a log may look damaged for a moment, and not again in the same way; so it is
+    looked at more than once. Raises DiskError, NotRegularFileError.
     """
     log = database_side_files(path)[0]
     found = _first_lost(read_file(backend, log) or b"")
+    for _ in range(_LOOKS):
+        if found is None or _first_lost(read_file(backend, log) or b"") != found:
+            return None
     return None if found is None else DamagedLog(log, *found)
 
 

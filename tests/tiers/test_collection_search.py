@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shutil
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -250,3 +251,48 @@ async def test_rows_are_found_by_another_model_after_reembedding(tmp_path: Path)
         await store.reembed(word_embedder())
         (best, *_) = await collections.search("slow network")
         assert (best.id, best.relevance) == ("2", 1.0)
+
+
+# What else a store may be
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+async def test_relevance_lies_between_0_and_1_with_every_metric(tmp_path: Path, metric: str) -> None:
+    async with MemoryPersistence(tmp_path, embedder=word_embedder(), metric=metric) as store:
+        texts = ["disk disk disk", "full full full", "network slow", "deploy", "disk full network"]
+        collections = await filled(store, [("incidents", str(n), text) for n, text in enumerate(texts)])
+        for query in ("disk disk", "full", "slow deploy cache"):
+            found = await collections.search(query)
+            assert len(found) == len(texts)
+            assert all(0.0 <= result.relevance <= 1.0 for result in found)
+            assert [r.relevance for r in found] == sorted((r.relevance for r in found), reverse=True)
+
+
+@pytest.mark.parametrize("query", ["", "  \n", "\0", "?!", '"', 'who said "', "* - NEAR( AND"])
+@pytest.mark.parametrize("embedder", [True, False], ids=["by meaning", "by words"])
+async def test_every_text_is_a_question(tmp_path: Path, query: str, embedder: bool) -> None:
+    async with MemoryPersistence(tmp_path, embedder=word_embedder() if embedder else None) as store:
+        collections = await filled(store, [("incidents", "1", "disk full")])
+        assert await collections.search(query) == []
+        assert [result.id for result in await collections.search(f"{query} full disk " + "word " * 5000)] == ["1"]
+
+
+@pytest.mark.parametrize("embedder", [True, False], ids=["by meaning", "by words"])
+async def test_the_answer_is_the_same_after_opening_and_with_a_new_text_index(tmp_path: Path, embedder: bool) -> None:
+    made = word_embedder() if embedder else None
+    held = [("decisions", f"{n:03}", f"{VOCABULARY[n % 6]} {VOCABULARY[n % 5]} thing") for n in reversed(range(90))]
+    async with MemoryPersistence(tmp_path, embedder=made) as store:
+        collections = await filled(store, held)
+        before = await collections.search("network slow", n_results=7)
+        await collections.put("decisions", "010", "cache", {}, AT)
+        await collections.put("decisions", "010", held[79][2], {}, AT)
+        assert await collections.search("network slow", n_results=7) == before
+    shutil.rmtree(tmp_path / "text_index", ignore_errors=embedder)
+    async with MemoryPersistence(tmp_path, embedder=made) as store:
+        assert await Collections(store).search("network slow", n_results=7) == before
+
+
+async def test_a_store_without_memories_has_no_answer(tmp_path: Path) -> None:
+    for embedder in (None, word_embedder()):
+        async with MemoryPersistence(tmp_path / str(embedder is None), embedder=embedder) as store:
+            assert await Collections(store).search("disk") == []

@@ -71,5 +71,6 @@ async def test_acknowledged_critical_events_survive(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 async def test_acknowledged_critical_events_survive_many_kills(tmp_path: Path) -> None:
     await kills(tmp_path / "store", 60)

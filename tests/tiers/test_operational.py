@@ -211,6 +211,10 @@ def test_it_tells_when_an_hour_is_over_and_keeps_no_more_hours_than_events() -> 
     assert len(told) == 7
     assert [one.hour // HOUR - NOW // HOUR for one in ring.end_hours()] == [3, 4, 5, 6, 7]
     assert ring.snapshot().counts["dropped"] == 3
+    for name in "abc":
+        ring.update_metric(name, 1)
+    assert len(ring.end_hours()) == 5
+    assert ring.snapshot().counts["dropped"] == 6
 
 
 @pytest.mark.parametrize(

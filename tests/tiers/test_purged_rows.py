@@ -99,8 +99,10 @@ async def test_no_byte_of_a_purged_row_is_left_and_nothing_brings_it_back(
         removed = {(place.path, place.what) for place in receipt.removed if place.path.startswith("tiers/")}
         where = ("tiers/longterm.db", "archived_decisions") if archived else ("tiers/working.db", "decisions")
         assert removed == {
-            (where[0], f"the row 'd' of {where[1]}; the database was built anew"),
-            ("tiers/longterm.db", "the row 'i' of incidents; the database was built anew"),
+            ("tiers/longterm.db", "database of rows"),
+            ("tiers/working.db", "database of rows"),
+            (where[0], f"the row 'd' of {where[1]}"),
+            ("tiers/longterm.db", "the row 'i' of incidents"),
         }
         # What is open goes on.
         assert await tiers.longterm.get_incident("i") is None
@@ -129,6 +131,7 @@ async def test_a_row_whose_memory_was_deleted_is_purged_by_the_id_of_the_memory(
         await store.delete_memories_batch(IDS)
         receipt = await store.purge(IDS)
         assert receipt.not_stored == tuple(IDS)
+        assert ("tiers/longterm.db", "the row 'i' of incidents") in {(p.path, p.what) for p in receipt.removed}
         assert holding(tmp_path) == {}
 
 

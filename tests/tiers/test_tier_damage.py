@@ -24,7 +24,9 @@ from synthians_memory.errors import (
 )
 from synthians_memory.layout import LONGTERM_DB, TIERS, WORKING_DB
 from synthians_memory.storage.local import LocalBackend
+from synthians_memory.tiers import write_ahead_log
 from synthians_memory.tiers.collections import Collections
+from synthians_memory.tiers.connections import read_database
 from synthians_memory.tiers.database import Database
 from synthians_memory.tiers.part import TiersPart
 from synthians_memory.tiers.records import Decision, Event, Goal, Pattern
@@ -328,10 +330,38 @@ async def test_a_log_damaged_in_its_middle_is_told_and_kept(tmp_path: Path) -> N
         assert codes(damaged) == set()
 
 
+async def test_the_torn_end_of_a_log_may_lack_any_of_its_frames(tmp_path: Path) -> None:
+    place = await killed(tmp_path / "store", tmp_path / "killed", goals=4)
+    data = bytearray((place / LOG).read_bytes())
+    heads = [data[32 + n * 4120 : 32 + n * 4120 + 8] for n in range((len(data) - 32) // 4120)]
+    ends = [number for number, head in enumerate(heads) if head[4:] != bytes(4)]
+    assert ends[-1] - ends[-2] > 2
+    # What was written last, and never synced, reaches the disk in any order.
+    lost = 32 + (ends[-2] + 1) * 4120
+    data[lost : lost + 4120] = bytes(4120)
+    (place / LOG).write_bytes(data)
+    assert codes(place) == set()
+    async with working_memory(place) as memory:
+        late = [goal.key for goal in await memory.get_active_goals() if goal.key.startswith("late")]
+        assert late == ["late0", "late1", "late2"]
+    assert sorted(os.listdir(place / TIERS)) == ["longterm.db", "working.db"]
+
+
+async def test_a_log_that_looks_damaged_for_a_moment_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await killed(tmp_path / "store", tmp_path / "killed")
+    looks = [(3, 4), (1, 2)]
+    monkeypatch.setattr(write_ahead_log, "_first_lost", lambda data: looks.pop() if looks else None)
+    assert codes(place, "quick") == set()
+    assert looks == []
+
+
 async def test_frames_of_an_earlier_use_of_the_log_are_no_damage(tmp_path: Path) -> None:
     await filled(tmp_path / "store")
     async with working_memory(tmp_path / "store") as memory:
-        await memory.store_events([Event(category="c", source="s", data={"t": "x" * 3000}) for _ in range(300)])
+        for _ in range(30):
+            await memory.store_events([Event(category="c", source="s", data={"t": "x" * 3000}) for _ in range(9)])
         await memory.database.run(lambda connection: None)
         with sqlite3.connect(tmp_path / "store" / WORKING_DB) as beside:
             beside.execute("PRAGMA wal_checkpoint(RESTART)")
@@ -381,6 +411,40 @@ async def test_readers_of_a_killed_store_change_nothing_but_the_memory_they_shar
     after = state_of(place)
     after.pop("working.db-shm")
     assert after == before
+
+
+async def test_readers_of_a_killed_store_with_its_shared_memory_change_nothing_at_all(tmp_path: Path) -> None:
+    await filled(tmp_path / "store")
+    async with working_memory(tmp_path / "store") as memory:
+        await memory.store_goal(Goal(id="late", description="x"))
+        place = copied(tmp_path / "store", tmp_path / "killed")
+        shutil.copy(tmp_path / "store" / f"{WORKING_DB}-shm", place / f"{WORKING_DB}-shm")
+    before = state_of(place)
+    assert codes(place) == set()
+    database = await Database(place, WORKING, read_only=True).open()
+    assert await database.run(lambda c: c.execute("SELECT count(*) FROM goals").fetchone()) == (41,)
+    await database.close()
+    assert {name: before[name] for name in before if "longterm" not in name} == {
+        name: data for name, data in state_of(place).items() if "longterm" not in name
+    }
+
+
+async def test_a_read_is_made_again_where_a_writer_came_meanwhile(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    backend = LocalBackend(tmp_path)
+    counts: list[int] = []
+
+    def read(connection: sqlite3.Connection) -> int:
+        if not counts:
+            with sqlite_beside(tmp_path) as writer:
+                writer.execute("DELETE FROM patterns")
+                writer.execute("DELETE FROM goals WHERE id = 'g7'")
+        counts.append(connection.execute("SELECT count(*) FROM goals").fetchone()[0])
+        return counts[-1]
+
+    assert read_database(backend, WORKING, read) == 39
+    assert len(counts) == 2
+    backend.close()
 
 
 # Rows and memories

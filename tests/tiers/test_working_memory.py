@@ -21,6 +21,7 @@ from synthians_memory.errors import (
     InvalidIdError,
     InvalidTypeError,
     InvalidValueError,
+    NotRegularFileError,
     ReadOnlyError,
     StoreClosedError,
     UsageError,
@@ -341,6 +342,26 @@ async def test_a_decision_logged_again_has_its_outcome_in_the_memory(tmp_path: P
         assert (await memory.find_similar_decisions("worked"))[0] == again
 
 
+class Hurrying(ManualClock):
+    """A second goes by whenever somebody looks."""
+
+    def micros(self) -> int:
+        self.advance(1)
+        return super().micros()
+
+
+async def test_a_decision_and_its_memory_have_one_time(tmp_path: Path) -> None:
+    async with (
+        MemoryPersistence(tmp_path) as store,
+        working_memory(tmp_path, Hurrying(), Collections(store)) as memory,
+    ):
+        decision = await memory.log_decision(Decision(context="disk full", chosen="clean"))
+        assert await store.verify_consistency() == []
+        again = await memory.log_decision(replace(decision, timestamp=None, chosen="wait"))
+        assert again.timestamp == decision.timestamp
+        assert await store.verify_consistency() == []
+
+
 # Archived ids
 
 
@@ -458,6 +479,29 @@ async def test_a_forked_child_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
             patched.setattr("os.getpid", lambda: -1)
             with pytest.raises(ForkedStoreError):
                 await memory.get_active_goals()
+
+
+async def test_what_is_asked_of_a_database_that_is_being_closed_is_done_or_refused(tmp_path: Path) -> None:
+    async with working_memory(tmp_path) as memory:
+        stores = [asyncio.ensure_future(memory.store_goal(Goal(id=f"g{n}", description="x"))) for n in range(5)]
+        await asyncio.sleep(0)
+        assert memory.archive is not None
+        # A goal that is new is looked for in the archive, in the other thread.
+        await memory.archive.close()
+        outcomes = await asyncio.gather(*stores, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} <= {Goal, StoreClosedError}
+        done = {outcome.id for outcome in outcomes if isinstance(outcome, Goal)}
+        assert {goal.id for goal in await memory.get_active_goals()} == done
+
+
+async def test_an_opening_that_fails_can_be_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "tiers").write_text("no folder")
+    database = Database(tmp_path, WORKING)
+    with pytest.raises(NotRegularFileError):
+        await database.open()
+    (tmp_path / "tiers").unlink()
+    await database.open()
+    await database.close()
 
 
 async def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:

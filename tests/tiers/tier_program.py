@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,16 @@ from synthians_memory.tiers.tables import ARCHIVED, DECISIONS, EVENTS, GOALS, TA
 from synthians_memory.tiers.working import WorkingMemory
 from synthians_memory.times import SystemClock
 
+# Where a recorded disk takes what was acknowledged; the descriptor is the third argument.
+MARKS = socket.socket(fileno=int(sys.argv[3])) if __name__ == "__main__" and len(sys.argv) > 3 else None
 TABLES: tuple[Table[Any], ...] = (GOALS, TASKS, TOOL_CALLS, DECISIONS, EVENTS)
 
 
 def tell(table: Table[Any], record: Record) -> None:
-    sys.stdout.write(json.dumps({"table": table.name, "id": record.key, "record": record.to_dict()}) + "\n")
+    line = json.dumps({"table": table.name, "id": record.key, "record": record.to_dict()})
+    if MARKS is not None:
+        MARKS.send(line.encode())
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
