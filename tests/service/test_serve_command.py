@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from synthians_memory import MemoryEntry, MemoryPersistence
 from synthians_memory.entrypoints.cli.app import app
 from synthians_memory.entrypoints.grpc_client import RemoteMemoryPersistence
-from synthians_memory.entrypoints.grpc_server.settings import is_loopback, read_token
+from synthians_memory.entrypoints.grpc_server.settings import ServiceSettings, is_loopback, read_token
 from synthians_memory.errors import ServiceUnavailableError
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -64,6 +64,14 @@ def test_an_address_that_others_reach_needs_a_token_and_tls(store: Path, tmp_pat
     for options in ([], ["--token-file", token], ["--tls-cert", pem, "--tls-key", pem]):
         code, message = refused(store, "--grpc", "--port", "0", "--host", host, *options)
         assert (code, "is reached from other machines" in message) == (2, True)
+
+
+def test_with_a_token_and_tls_others_may_reach_it() -> None:
+    for host in (EVERYWHERE, "::", "192.0.2.1"):
+        settings = ServiceSettings(host=host, token=TOKEN, certificate=b"chain", key=b"key")
+        assert settings.addresses == [host]
+        assert TOKEN not in repr(settings)
+        assert "b'key'" not in repr(settings)
 
 
 def test_what_counts_as_this_machine() -> None:

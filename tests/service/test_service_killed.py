@@ -129,7 +129,6 @@ async def test_nothing_acknowledged_is_lost(
     await asyncio.gather(*running)
     assert await asyncio.to_thread(lives[-1].stop) == 0
     assert all(one.log[0]["event"] == "opened" for one in lives)
-    assert lives[-1].log[0]["recovered"] > 0
     if seconds:
         assert not clients.away
     else:
