@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
 
 import pytest
 from collection_samples import OpenRows, on_faulty_disk
@@ -22,6 +24,7 @@ from synthians_memory.testing.faulty_backend import FaultyBackend
 from synthians_memory.testing.power_cut import Policy
 from synthians_memory.testing.sweep import for_each_crash, for_each_fault
 from synthians_memory.tiers.collections import row_of
+from synthians_memory.tiers.database import Database
 from synthians_memory.tiers.reconciliation import is_told
 from synthians_memory.tiers.records import Decision, Incident, Knowledge, Procedure, Record
 from synthians_memory.tiers.row_places import PLACES, FoundRow, places_in, read_rows, row_hashes
@@ -72,6 +75,8 @@ class Life:
 
     async def _live(self, backend: FaultyBackend) -> None:
         async with on_faulty_disk(backend.disk, self.rows) as rows:
+            for database in (rows.working, rows.longterm):
+                without_power(database, backend.disk)
             if self.reconciling:
                 await rows.reconcile()
                 return
@@ -82,7 +87,20 @@ class Life:
                     await write(rows, record)
                 except SynthiansMemoryError:
                     continue
-                self.acknowledged[key] = record
+                if not backend.disk.power_is_off:
+                    self.acknowledged[key] = record
+
+
+def without_power(database: Database, disk: FaultyDisk) -> None:
+    """The power that is cut is that of the databases as well: nothing is written any more, whatever the store may answer."""
+    transact = database.transact
+
+    async def powered(function: Callable[[Connection], Any]) -> Any:
+        if disk.power_is_off:
+            raise SynthiansMemoryError("the power is off")
+        return await transact(function)
+
+    database.transact = powered  # type: ignore[method-assign]
 
 
 async def write(rows: OpenRows, record: Record) -> None:

@@ -120,6 +120,24 @@ async def test_a_kill_while_the_databases_are_made_leaves_none_or_whole_ones(
             await memory.store_goal(Goal(id="h", description="x"))
 
 
+async def test_a_kill_at_any_statement_of_a_vacuum_leaves_rows_and_their_words(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = await filled(place / "store")
+    images, statements = Images(place / "store", place), Statements()
+    with counted(monkeypatch, statements):
+        async with working_memory(place / "store") as memory:
+            statements.on_statement = images.take
+            await memory.vacuum()
+    assert len(images.places) > 2
+    for image in images.places:
+        require_kept(image, expected, opened=False)
+        async with working_memory(image) as memory:
+            assert {hit.id for hit in await memory.find_relevant("reach a", 9) if hit.kind == "goal"} == {"a", "b"}
+            await memory.store_goal(Goal(id="active", description="walk"))
+            assert [hit.id for hit in await memory.find_relevant("walk")] == ["active"]
+
+
 async def test_scratch_of_a_database_that_was_being_made_is_replaced(place: Path) -> None:
     (place / "tiers").mkdir()
     for name in (".scratch-working.db", ".scratch-working.db-wal", ".scratch-working.db-journal"):
