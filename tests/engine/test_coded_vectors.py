@@ -48,7 +48,11 @@ QUERIES = drawn(30, DIMENSION, seed=2)
 EITHER: list[VectorStorage] = ["float32", "8-bit"]
 each_order = pytest.mark.parametrize(
     "order",
-    [("8-bit", "float32"), ("float32", "8-bit"), ("8-bit", "8-bit"), ("8-bit", "float32", "8-bit", "float32")],
+    [
+        ("8-bit", "float32", "8-bit"),
+        pytest.param(("8-bit", "8-bit"), marks=pytest.mark.long),
+        pytest.param(("8-bit", "float32", "8-bit", "float32"), marks=pytest.mark.long),
+    ],
     ids=" then ".join,
 )
 
@@ -360,7 +364,7 @@ print(anonymous() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel and glibc are asked for the process's memory")
-@pytest.mark.parametrize("below", [100_000, 1_000], ids=["all", "lists"])
+@pytest.mark.parametrize("below", [100_000, pytest.param(1_000, marks=pytest.mark.long)], ids=["all", "lists"])
 def test_a_vector_takes_a_fraction_of_the_memory(tmp_path: Path, below: int) -> None:
     count = 24_000
     for name, rows in (("small", 2_000), ("large", count)):
