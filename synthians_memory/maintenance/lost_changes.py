@@ -23,6 +23,8 @@ from synthians_memory.engine.records import Key, decode_record
 from synthians_memory.engine.rows import hash_of, updated_of
 from synthians_memory.engine.store import Store
 from synthians_memory.engine.superblock import Superblock
+from synthians_memory.engine.vectors import VectorView
+from synthians_memory.engine.view import Position
 from synthians_memory.errors import DamagedViewError, NotRegularFileError
 from synthians_memory.json_values import JsonObject
 from synthians_memory.layout import ENTITY_FOLDERS, HEALTH_PLAN, LOGS, Kind, entity_path
@@ -143,16 +145,32 @@ def find_lost_changes(
     contents = read_journal(backend, (superblock.store_id, superblock.epoch))
     suspect = bool(contents.damage or contents.unreadable or contents.torn or contents.headless or not contents.newest)
     index = MemoryIndex(backend, superblock.facts, clock.micros)
-    trusted = not index.load() and index.position.epoch == superblock.epoch
+    trusted = not index.load() and _reaches(index.position, superblock, contents)
     if not suspect and trusted:
         return LostChanges()
-    if not trusted and not contents.newest:
-        return _without_trace(_known(open_store(), clock), copies, tuple(ENTITY_FOLDERS), contents)
-    if suspect:
+    beyond = LostChanges()
+    if suspect and (trusted or contents.newest):
         settled = max(contents.checkpointed_through, index.position.sequence if trusted else 0)
-        return _beyond_journal(open_store, copies, contents, (superblock.epoch, settled), clock)
+        beyond = _beyond_journal(open_store, copies, contents, (superblock.epoch, settled), clock)
+        if trusted or beyond.entries:
+            return beyond
     empty = tuple(kind for kind in ENTITY_FOLDERS if next(entity_files(backend, kind), None) is None)
-    return _without_trace(_known(open_store(), clock), copies, empty, contents) if empty else LostChanges()
+    kinds = empty if contents.newest else tuple(ENTITY_FOLDERS)
+    vectors = _vectors(backend, superblock, contents)
+    changes = _without_trace(_known(open_store(), clock), copies, kinds, contents, vectors)
+    changes.lost[:0] = beyond.lost
+    return changes
+
+
+def _vectors(backend: Backend, superblock: Superblock, contents: JournalContents) -> VectorView | None:
+    """The vector index as it is on disk; None where it does not reach the journal, and so tells nothing."""
+    vectors = VectorView(backend, superblock.store_id, superblock.metric, superblock.embedding_dimension)
+    return None if vectors.load() or not _reaches(vectors.position, superblock, contents) else vectors
+
+
+def _reaches(position: Position, superblock: Superblock, contents: JournalContents) -> bool:
+    """Whether a view holds all that was checkpointed, as far as the journal, which may be gone, still tells."""
+    return position.epoch == superblock.epoch and position.sequence >= contents.checkpointed_through
 
 
 def _known(backend: Backend, clock: Clock) -> dict[Key, Held]:
@@ -164,28 +182,66 @@ def _known(backend: Backend, clock: Clock) -> dict[Key, Held]:
         store.release()
 
 
-def _newer(copies: Copies, wanted: Mapping[Key, str], known: Mapping[Key, Held]) -> dict[Key, str]:
+def _newer(copies: Copies, wanted: Mapping[Key, str], known: Mapping[Key, Held]) -> Iterator[tuple[Key, Copy]]:
     """Those that the store lacks, or has only in an older version."""
     other = {key: digest for key, digest in wanted.items() if key not in known or known[key].digest != digest}
-    return {key: other[key] for key, copy in copies.named(other, "") if _is_newer(copy.version, known.get(key))}
+    for key, copy in copies.named(other, ""):
+        if _is_newer(copy.version, known.get(key)):
+            yield key, copy
 
 
 def _without_trace(
-    known: Mapping[Key, Held], copies: Copies, kinds: Collection[Kind], contents: JournalContents
+    known: Mapping[Key, Held],
+    copies: Copies,
+    kinds: Collection[Kind],
+    contents: JournalContents,
+    vectors: VectorView | None,
 ) -> LostChanges:
-    """What a snapshot holds of the kinds of which nothing tells what was there, but for what the journal speaks of."""
+    """What a snapshot holds, and no memory index tells of any more, but for what the journal speaks of.
+
+    Of `kinds` everything may be gone, and all comes back. Of others what has no file: unless the vector index, which a
+    deletion leaves, shows that it was deleted since.
+    """
     manifest = _newest_whole(copies.manifests)
     if manifest is None:
         return LostChanges()
     spoken = {decode_record(body).key for entry in contents.entries for body in entry.records}
     held = copies.held(manifest)
-    wanted = {key: digest for key, digest in held.items() if key[0] in kinds and key not in spoken}
-    changes = LostChanges(manifest.name, _newer(copies, wanted, known))
-    absent = len(changes.entries.keys() - known.keys())
-    if absent:
+    wanted = {
+        key: digest for key, digest in held.items() if key not in spoken and (key[0] in kinds or key not in known)
+    }
+    changes, untold = LostChanges(manifest.name), 0
+    for key, copy in _newer(copies, wanted, known):
+        proved = vectors is not None and vectors.slot_hash(key) == copy.version.embedding_hash
+        if key[0] not in kinds and not proved and _was_deleted(vectors, key, copy.version):
+            continue
+        changes.entries[key] = wanted[key]
+        untold += key not in known and not (proved and copy.version.embedding_hash is not None)
+    if untold:
         what = f"nothing tells what was saved or deleted since the snapshot {manifest.name}"
-        changes.lost.append(f"{what}: {absent} entities that it holds are back")
+        changes.lost.append(f"{what}: {untold} entities that it holds are back")
+    changes.lost += _in_no_copy(known, held, spoken, kinds, vectors)
     return changes
+
+
+def _was_deleted(vectors: VectorView | None, key: Key, version: Version) -> bool:
+    """Whether the vector index shows that the entity is no more; it tells nothing of one without an embedding."""
+    return vectors is not None and version.embedding_hash is not None and vectors.slot_hash(key) is None
+
+
+def _in_no_copy(
+    known: Mapping[Key, Held],
+    held: Mapping[Key, str],
+    spoken: Collection[Key],
+    kinds: Collection[Kind],
+    vectors: VectorView | None,
+) -> list[str]:
+    """What only the vector index still names, a sentence each."""
+    if vectors is None:
+        return []
+    named: set[Key] = {(kind, i) for kind in ENTITY_FOLDERS if kind not in kinds for i in vectors.hashes(kind)}
+    gone = sorted(named - known.keys() - held.keys() - set(spoken))
+    return [f"{kind} {entity_id!r} is gone, and in no snapshot" for kind, entity_id in gone]
 
 
 def _newest_whole(manifests: tuple[Manifest, ...]) -> Manifest | None:
@@ -218,7 +274,8 @@ def _beyond_journal(
         names = ", ".join(f"{kind} {entity_id!r}" for kind, entity_id in sorted(back)[:_MOST_NAMED])
         changes.notes.append(f"Deleted before, as the snapshot {manifest.name} says, and back: {names}.")
     wanted = {key: digest for key, digest in held.items() if key not in later}
-    changes.snapshot, changes.entries = manifest.name, _newer(copies, wanted, known)
+    changes.snapshot = manifest.name
+    changes.entries = {key: wanted[key] for key, _ in _newer(copies, wanted, known)}
     return changes
 
 

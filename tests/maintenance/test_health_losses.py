@@ -169,6 +169,53 @@ def test_a_store_that_was_left_open_and_lost_its_memories_has_what_its_journal_h
     assert lived.passes().outcome == "healthy"
 
 
+def lose_files(lived: Lived, *keys: Key) -> None:
+    left = all_files(lived.disk.reopen())
+    for key in keys:
+        del left[entity_path(*key)]
+    lived.disk = in_memory(left, lived.clock)
+
+
+def test_a_file_and_the_index_that_told_of_it_come_back_and_what_was_deleted_does_not() -> None:
+    lived = Lived()
+    lived.loses(INDEX, INDEX_LOG)
+    lose_files(lived, ("memory", "m5"), ("assembly", "a1"))
+    report = lived.passes()
+    assert report.outcome == "restored"
+    assert lived.held() == lived.last
+    assert [lived.passes().outcome, lived.passes().outcome] == ["healthy", "healthy"]
+    assert lived.held() == lived.last
+
+
+def test_a_version_that_no_snapshot_has_is_named_where_the_index_is_gone_as_well() -> None:
+    lived = Lived()
+    lived.loses(INDEX, INDEX_LOG)
+    lose_files(lived, ("memory", "m1"), ("memory", "new"))
+    report = lived.passes()
+    assert report.outcome == "restored"
+    assert differences(lived.last, lived.held()) == {"m1", "new"}
+    assert lived.held()["memory", "m1"] == lived.copied["memory", "m1"]
+    assert any("'new'" in sentence for sentence in report.lost)
+    assert any("1 entities that it holds are back" in sentence for sentence in report.lost)
+    assert lived.passes().outcome == "healthy"
+
+
+def test_where_no_view_tells_of_deletions_what_a_snapshot_holds_is_back() -> None:
+    lived = Lived()
+    lived.loses(INDEX, INDEX_LOG, VECTORS)
+    lose_files(lived, ("memory", "m5"))
+    assert lived.passes().outcome == "restored"
+    assert differences(lived.last, lived.held()) == {"m2"}
+    assert lived.passes().outcome == "healthy"
+
+
+def test_an_index_that_is_gone_alone_brings_nothing_back() -> None:
+    lived = Lived()
+    lived.loses(INDEX, INDEX_LOG)
+    assert lived.passes().outcome == "mended"
+    assert lived.held() == lived.last
+
+
 def rot_newest(lived: Lived, edition: int) -> None:
     """The copy of m0 that only the newest snapshot holds is another one."""
     folder = lived.snapshots.reopen()
