@@ -37,7 +37,15 @@ from synthians_memory.storage.local import LocalBackend
 from synthians_memory.tiers.tables import SCHEMA_VERSION, Schema
 from synthians_memory.tiers.write_ahead_log import damaged_log, set_log_aside
 
-__all__ = ["copy_for_reading", "open_for_writing", "read_database", "sqlite_errors"]
+__all__ = [
+    "copy_for_reading",
+    "copy_of_bytes",
+    "empty_copy",
+    "look_into_damaged",
+    "open_for_writing",
+    "read_database",
+    "sqlite_errors",
+]
 
 T = TypeVar("T")
 
@@ -45,6 +53,8 @@ BUSY_SECONDS: Final = 5.0
 _DAMAGED_HINT: Final = (
     "Run `check`, and restore a snapshot; or move the file out of tiers/ to begin anew. It was not changed."
 )
+# Where the header of a database says by which versions of the format it is written and read: 2 is with a write-ahead log.
+_VERSIONS: Final = 18
 _TRIES: Final = 5
 _PAUSE: Final = 0.02
 # A byte that was flipped in a text shall meet the row hash, and not be refused before.
@@ -259,18 +269,50 @@ def _objects(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:
 
 @cache
 def _expected(schema: Schema) -> frozenset[tuple[str, str]]:
-    with closing(_empty_copy(schema)) as connection:
+    with closing(empty_copy(schema)) as connection:
         return _objects(connection)
 
 
 # Reading
 
 
-def _empty_copy(schema: Schema) -> sqlite3.Connection:
+def empty_copy(schema: Schema) -> sqlite3.Connection:
     """A database in memory with nothing in it."""
     connection = _connect("", "mode=memory")
     _fill(connection, schema)
     return connection
+
+
+def copy_of_bytes(data: bytes, schema: Schema) -> sqlite3.Connection:
+    """A database in memory of these bytes, that may be changed.
+
+    Raises:
+        DamagedFileError: they are no database of this schema.
+        UnsupportedFormatError: of a newer version.
+    """
+    connection = _connect("", "mode=memory")
+    try:
+        with sqlite_errors(schema.path):
+            # One in memory has no write-ahead log.
+            connection.deserialize(data[:_VERSIONS] + b"\1\1" + data[_VERSIONS + 2 :])
+            _require_schema(connection, schema)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def look_into_damaged(backend: Backend, path: str) -> sqlite3.Connection | None:
+    """A connection that reads what is left of a damaged database, whatever that is; None where there is no file.
+
+    Nobody else has it open. Raises sqlite3.Error where nothing of it can be read.
+    """
+    place, log = _directory_of(backend), database_side_files(path)[0]
+    stat, waiting = place.stat(path), place.stat(log)
+    if stat is None or stat.kind != "file" or (waiting is not None and waiting.kind != "file"):
+        return None
+    options = "mode=ro" if waiting is not None and waiting.size else "mode=ro&immutable=1"
+    return _connect(_location(place, path), options)
 
 
 def copy_for_reading(backend: Backend, schema: Schema) -> sqlite3.Connection:
@@ -287,7 +329,7 @@ def copy_for_reading(backend: Backend, schema: Schema) -> sqlite3.Connection:
         return copy
 
     found = read_database(backend, schema, copied)
-    return _empty_copy(schema) if found is None else found
+    return empty_copy(schema) if found is None else found
 
 
 def read_database(backend: Backend, schema: Schema, function: Callable[[sqlite3.Connection], T]) -> T | None:

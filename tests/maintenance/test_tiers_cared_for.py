@@ -1,0 +1,174 @@
+"""A health pass over a store with tiers: for each damage to their databases, with and without a backup, the documented outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from health_cases import HEALTH_DOCS
+
+from synthians_memory import MemoryPersistence
+from synthians_memory.config import StoreConfig
+from synthians_memory.facade import PARTS
+from synthians_memory.layout import LONGTERM_DB, QUARANTINE, TIERS, WORKING_DB
+from synthians_memory.maintenance.health import health_pass
+from synthians_memory.maintenance.health_place import HealthPlace, HealthSettings, local_place
+from synthians_memory.maintenance.health_report import HealthReport
+from synthians_memory.storage.local import LocalBackend
+from synthians_memory.testing.clock import ManualClock
+from synthians_memory.testing.stored_files import all_files
+from synthians_memory.tiers import Decision, Event, Goal, Incident, Task, Tiers
+
+HOUR = 3600.0
+Rows = dict[str, str]
+
+
+def config_of(path: Path) -> StoreConfig:
+    return StoreConfig(storage_path=str(path), embedding_dimension=4)
+
+
+async def _stored(path: Path, names: range) -> None:
+    async with MemoryPersistence(config=config_of(path)) as store, Tiers(store) as tiers:
+        for n in names:
+            await tiers.working.store_goal(Goal(id=f"g{n}", description=f"goal {n} " + "about many words " * 20))
+            await tiers.working.store_task(Task(id=f"t{n}", goal_id=f"g{n}", description=f"task {n}"))
+            await tiers.working.log_decision(Decision(id=f"d{n}", context=f"context {n}", chosen="this"))
+            await tiers.working.store_event(Event(id=f"e{n}", category="test", source="here"))
+            await tiers.longterm.store_incident(Incident(id=f"i{n}", description=f"incident {n} " * 30))
+
+
+@pytest.fixture(scope="module")
+def early(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with ten rows of each kind."""
+    path = tmp_path_factory.mktemp("early") / "store"
+    asyncio.run(_stored(path, range(10)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def late(early: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a snapshot of that moment, and ten more."""
+    path = tmp_path_factory.mktemp("late") / "store"
+    shutil.copytree(early, path)
+    assert health_pass(place_of(path, ManualClock())).backup is not None
+    asyncio.run(_stored(path, range(10, 20)))
+    return path
+
+
+def place_of(path: Path, clock: ManualClock) -> HealthPlace:
+    return local_place(config_of(path), parts=PARTS, clock=clock)
+
+
+def rows_of(path: Path) -> Rows:
+    """Table and id of each row -> what it holds."""
+    found: Rows = {}
+    for name in (WORKING_DB, LONGTERM_DB):
+        with closing(sqlite3.connect(path / name)) as connection:
+            for table in ("goals", "tasks", "decisions", "events") if name == WORKING_DB else ("incidents",):
+                for row in connection.execute(f"SELECT id, * FROM {table}"):
+                    found[f"{table} {row[0]}"] = repr(row[2:])
+    return found
+
+
+def with_sql(name: str, *statements: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with closing(sqlite3.connect(path / name)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    return damage
+
+
+def overwritten(name: str) -> Callable[[Path], None]:
+    """A page of the goals or incidents becomes noise."""
+
+    def damage(path: Path) -> None:
+        with closing(sqlite3.connect(path / name)) as connection:
+            table = "goals" if name == WORKING_DB else "incidents"
+            (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        with open(path / name, "r+b") as file:
+            file.seek((page - 1) * 4096)
+            file.write(b"\xa5" * 4096)
+
+    return damage
+
+
+def truncated(path: Path) -> None:
+    data = (path / WORKING_DB).read_bytes()
+    (path / WORKING_DB).write_bytes(data[: len(data) // 2])
+
+
+def folder_instead(path: Path) -> None:
+    (path / WORKING_DB).rename(path / "kept_by_somebody")
+    (path / WORKING_DB).mkdir()
+    (path / "kept_by_somebody").rename(path / WORKING_DB / "working.db")
+
+
+def deleted(*names: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        for name in names:
+            (path / name).unlink()
+
+    return damage
+
+
+def log_damaged(path: Path) -> None:
+    """A process was killed, and of the log that it left a frame in the middle is not what was written."""
+    whole = {name: (path / name).read_bytes() for name in (WORKING_DB, LONGTERM_DB)}
+
+    async def killed() -> bytes:
+        async with MemoryPersistence(config=config_of(path)) as store, Tiers(store) as tiers:
+            for n in range(6):
+                await tiers.working.store_event(Event(id=f"late{n}", category="test", source="here"))
+            return (path / f"{WORKING_DB}-wal").read_bytes()
+
+    log = bytearray(asyncio.run(killed()))
+    for name, data in whole.items():
+        (path / name).write_bytes(data)
+    log[len(log) // 2] ^= 0xFF
+    (path / f"{WORKING_DB}-wal").write_bytes(log)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "tier-page-damaged": overwritten(WORKING_DB),
+    "tier-archive-page-damaged": overwritten(LONGTERM_DB),
+    "tier-truncated": truncated,
+    "tier-folder-instead": folder_instead,
+    "tier-working-deleted": deleted(WORKING_DB),
+    "tier-longterm-deleted": deleted(LONGTERM_DB),
+    "tiers-deleted": lambda path: shutil.rmtree(path / TIERS),
+    "tiers-no-folder": lambda path: (shutil.rmtree(path / TIERS), (path / TIERS).write_text("x")),  # type: ignore[dict-item]
+    "tier-row-damaged": with_sql(WORKING_DB, "UPDATE events SET category = 'other' WHERE id = 'e3'"),
+    "tier-archive-row-damaged": with_sql(LONGTERM_DB, "UPDATE incidents SET resolution = 'x' WHERE id = 'i3'"),
+    "tier-row-hash-damaged": with_sql(WORKING_DB, "UPDATE goals SET row_hash = x'00' WHERE id = 'g3'"),
+    "tier-late-row-damaged": with_sql(WORKING_DB, "UPDATE events SET category = 'other' WHERE id = 'e13'"),
+    "tier-late-goal-damaged": with_sql(WORKING_DB, "UPDATE goals SET description = 'other' WHERE id = 'g13'"),
+    "tier-words-damaged": with_sql(WORKING_DB, "DELETE FROM words WHERE rowid % 3 = 0"),
+    "tier-log-damaged": log_damaged,
+}
+
+@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize("backup", [False, True], ids=["without", "with"])
+def test_matrix(late: Path, tmp_path: Path, name: str, backup: bool) -> None:
+    path, clock = tmp_path / "store", ManualClock()
+    shutil.copytree(late, path)
+    if not backup:
+        shutil.rmtree(path / "backups")
+    before = rows_of(path)
+    DAMAGES[name](path)
+    clock.advance(3*HOUR)
+    report = health_pass(place_of(path, clock), HealthSettings(backup_enabled=backup))
+    print(name, backup, report.outcome, sorted({f.code for f in report.findings}), sorted({f.code for f in report.remaining}), *report.actions, *report.restored, *report.lost, sep="\n   ")
+    clock.advance(HOUR)
+    again = health_pass(place_of(path, clock), HealthSettings(backup_enabled=backup))
+    print("  AGAIN", again.outcome, [(f.code,f.message) for f in again.remaining], again.problems)
+    if again.outcome == "healthy":
+      try:
+        after = rows_of(path)
+        print("  GONE", sorted(set(before) - set(after)), "CHANGED", [k for k in after if k in before and before[k] != after[k]])
+      except Exception as e: print("  ", e)
