@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
 from synthians_memory.config import StoreConfig
-from synthians_memory.engine.part import Part
+from synthians_memory.engine.part import MendingPart, Part
 from synthians_memory.engine.persistence import Persistence
 from synthians_memory.engine.session import Session
 from synthians_memory.errors import (
@@ -131,6 +131,8 @@ class Monitor:
         self._reopen = reopen
         self._sleep = sleep
         self._task: asyncio.Task[None] | None = None
+        # What a pass over the closed store could not mend: it is not closed for that again.
+        self._left: set[Finding] = set()
         self.reports: list[HealthReport] = []
         self.failure: BaseException | None = None
 
@@ -238,7 +240,13 @@ class Monitor:
         reason = session.store.state.read_only_reason
         if reason:
             course.problems.append(f"the store is read-only: {reason}")
+        if reason or self._of_closed_parts(course.remaining) - self._left:
             course.steps.append(_CLOSE)
+
+    def _of_closed_parts(self, findings: Sequence[Finding]) -> set[Finding]:
+        """What a part mends while nobody has its files open."""
+        parts = [part for part in self._place.parts if isinstance(part, MendingPart)]
+        return {finding for finding in findings for part in parts if part.mends(finding)}
 
     def _needs_closing(self, session: Session, course: Course) -> bool:
         return bool(session.store.state.read_only_reason) or _CLOSE in course.steps
@@ -247,7 +255,9 @@ class Monitor:
         made: list[HealthReport] = []
 
         async def mend() -> None:
-            made.append(await self._pass_of_place())
+            report = await self._pass_of_place()
+            self._left = self._of_closed_parts(report.remaining)
+            made.append(report)
 
         self._store = await reopen(mend)
         _inside(self._store)

@@ -396,4 +396,6 @@ def _steps(remaining: list[Finding], backups: bool, auto_rollback: bool) -> list
         )
     if any(finding.path.startswith("ledger") for finding in remaining):
         steps.append("Run `synthians-memory ledger doctor`.")
+    if any(finding.code.startswith("tier_") and is_bad(finding) for finding in remaining):
+        steps.append("Run `synthians-memory doctor`: it says what can be done about the databases in tiers/.")
     return steps or ["Run `synthians-memory check`, then `repair`."]

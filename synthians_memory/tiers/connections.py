@@ -18,6 +18,7 @@ from functools import cache, partial
 from typing import Final, TypeVar
 from urllib.parse import quote
 
+from synthians_memory.engine.documents import read_file
 from synthians_memory.errors import (
     DamagedFileError,
     DiskError,
@@ -55,6 +56,8 @@ _DAMAGED_HINT: Final = (
 )
 # Where the header of a database says by which versions of the format it is written and read: 2 is with a write-ahead log.
 _VERSIONS: Final = 18
+_MOST_PADDING: Final = 1 << 28
+_PAGES: Final = (512, 1024, 2048, 4096, 8192)
 _TRIES: Final = 5
 _PAUSE: Final = 0.02
 # A byte that was flipped in a text shall meet the row hash, and not be refused before.
@@ -311,8 +314,16 @@ def look_into_damaged(backend: Backend, path: str) -> sqlite3.Connection | None:
     stat, waiting = place.stat(path), place.stat(log)
     if stat is None or stat.kind != "file" or (waiting is not None and waiting.kind != "file"):
         return None
-    options = "mode=ro" if waiting is not None and waiting.size else "mode=ro&immutable=1"
-    return _connect(_location(place, path), options)
+    if waiting is not None and waiting.size:
+        return _connect(_location(place, path), "mode=ro")
+    data = read_file(place, path) or b""
+    page = int.from_bytes(data[16:18], "big")
+    connection = _connect("", "mode=memory")
+    # SQLite refuses a file that is shorter than its header says.
+    missing = max(0, int.from_bytes(data[28:32], "big") * page - len(data)) if page in _PAGES else 0
+    padding = bytes(min(missing, _MOST_PADDING))
+    connection.deserialize(data[:_VERSIONS] + b"\1\1" + data[_VERSIONS + 2 :] + padding)
+    return connection
 
 
 def copy_for_reading(backend: Backend, schema: Schema) -> sqlite3.Connection:

@@ -79,9 +79,13 @@ class TierMender:
             connection.execute("COMMIT")
             lost = [damaged.name for damaged in salvaged.damaged if not _is_held(connection, damaged)]
             data = connection.serialize()
+        was_there = self._backend.stat(schema.path) is not None
         self._set_aside(schema.path)
         write_whole(self._backend, schema.path, [data])
-        self._tell(schema, copy, len(salvaged.rows), dropped, lost)
+        read = f"{len(salvaged.rows):,} rows could be read out of what was there, which is in quarantine"
+        if dropped:
+            read += f"; {dropped:,} that belong to rows which are gone were left out"
+        self._tell(schema.path, copy, read if was_there else "it was gone", lost)
 
     def _is_newer(self, schema: Schema) -> bool:
         try:
@@ -120,16 +124,11 @@ class TierMender:
             if self._backend.stat(beside) is not None:
                 self._quarantine.move(beside, f"it belonged to {path}, which was damaged")
 
-    def _tell(self, schema: Schema, copy: EarlierCopy | None, rows: int, dropped: int, lost: Sequence[str]) -> None:
-        path = schema.path
-        read = f"{rows:,} rows could be read out of the damaged database, which is in quarantine"
-        if dropped:
-            read += f"; {dropped:,} that belong to rows which are gone were left out"
+    def _tell(self, path: str, copy: EarlierCopy | None, read: str, lost: Sequence[str]) -> None:
         if copy is None:
-            loss = f"no backup has an intact {path}: {read}"
-            self.done.lost.append(loss)
+            self.done.lost.append(f"no backup has an intact {path}: {read}")
         else:
-            loss = f"{path} is that of {copy.moment}, and what was written since, as far as it can be read: {read}"
+            loss = f"{path} is that of {copy.moment}, with what was written since as far as it was to be had: {read}"
             self.done.returned.append(ReturnedFile(path, copy.origin, loss))
         self.done.lost += [f"{name} was damaged, and its latest version is in no backup" for name in lost]
 
