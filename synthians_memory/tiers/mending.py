@@ -12,12 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final
 
+import orjson
+
 from synthians_memory.engine.documents import read_file, write_whole
 from synthians_memory.engine.part import EarlierCopies, EarlierCopy, PartMending, ReturnedFile
 from synthians_memory.engine.quarantine import Quarantine
 from synthians_memory.errors import DamagedError, NotRegularFileError, UnsupportedFormatError
-from synthians_memory.layout import LONGTERM_DB, TIERS, database_side_files, is_set_aside
+from synthians_memory.layout import LOGS, LONGTERM_DB, TIERS, database_side_files, is_set_aside, purge_receipt_stamp
 from synthians_memory.storage.local import LocalBackend
+from synthians_memory.tiers.collections import COLLECTIONS
 from synthians_memory.tiers.connections import (
     copy_of_bytes,
     empty_copy,
@@ -26,6 +29,7 @@ from synthians_memory.tiers.connections import (
     read_database,
     sqlite_errors,
 )
+from synthians_memory.tiers.eraser import delete_rows
 from synthians_memory.tiers.rows import held_keys
 from synthians_memory.tiers.salvage import (
     DamagedRow,
@@ -98,7 +102,7 @@ class TierMender:
 
     def _newest_intact(self, schema: Schema) -> tuple[EarlierCopy, sqlite3.Connection] | None:
         for copy in self._earlier(schema.path):
-            connection = _sound(copy, schema)
+            connection = self._sound(copy, schema)
             if connection is not None:
                 return copy, connection
         return None
@@ -131,6 +135,31 @@ class TierMender:
             loss = f"{path} is that of {copy.moment}, with what was written since as far as it was to be had: {read}"
             self.done.returned.append(ReturnedFile(path, copy.origin, loss))
         self.done.lost += [f"{name} was damaged, and its latest version is in no backup" for name in lost]
+
+    def _sound(self, copy: EarlierCopy, schema: Schema) -> sqlite3.Connection | None:
+        """The copy, opened, where it is in order, without the rows that were purged since."""
+        connection = _opened_copy(copy, schema)
+        keys = list(self._purged_since(copy.moment)) if connection is not None else []
+        if connection is not None and keys:
+            with sqlite_errors(schema.path):
+                delete_rows(connection, schema, keys)
+                # No free page keeps a byte of them.
+                connection.execute("VACUUM")
+        return connection
+
+    def _purged_since(self, moment: str) -> Iterator[tuple[str, str]]:
+        """Collection and id of each row whose memory was purged after a moment, by the receipts of the purges."""
+        for name, _ in self._backend.scan(LOGS):
+            if purge_receipt_stamp(name) is None:
+                continue
+            try:
+                receipt = orjson.loads(read_file(self._backend, f"{LOGS}/{name}") or b"{}")
+            except orjson.JSONDecodeError:
+                continue
+            if receipt.get("kind") != "memory" or str(receipt.get("finished_at", "")) <= moment:
+                continue
+            for memory_id in map(str, receipt.get("ids", ())):
+                yield from ((c, memory_id[len(c) + 1 :]) for c in COLLECTIONS if memory_id.startswith(f"{c}-"))
 
     # In its place
 
@@ -185,7 +214,7 @@ class TierMender:
         found: dict[int, tuple[EarlierCopy, Sequence[Any]]] = {}
         wanted = list(damaged)
         for copy in self._earlier(schema.path) if wanted else ():
-            connection = _sound(copy, schema)
+            connection = self._sound(copy, schema)
             if connection is None:
                 continue
             with closing(connection):
@@ -245,7 +274,7 @@ class TierMender:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _sound(copy: EarlierCopy, schema: Schema) -> sqlite3.Connection | None:
+def _opened_copy(copy: EarlierCopy, schema: Schema) -> sqlite3.Connection | None:
     """The copy, opened, where its pages and the references in it are in order; damaged rows may be in it."""
     try:
         connection = copy_of_bytes(copy.data, schema)

@@ -6,7 +6,7 @@ import asyncio
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from synthians_memory.facade import PARTS
 from synthians_memory.layout import LONGTERM_DB, QUARANTINE, TIERS, WORKING_DB
 from synthians_memory.maintenance.health import health_pass
 from synthians_memory.maintenance.health_place import HealthPlace, HealthSettings, local_place
+from synthians_memory.maintenance.monitor import Monitor
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.tiers import Decision, Event, Goal, Incident, Task, Tiers
 
@@ -252,6 +253,56 @@ def test_a_snapshot_of_a_damaged_database_is_not_what_comes_back(late: Path, tmp
     assert health_pass(place_of(path, clock)).outcome == "restored"
     clock.advance(2 * HOUR)
     assert health_pass(place_of(path, clock)).outcome == "healthy"
+
+
+@pytest.mark.parametrize("name", ["tier-truncated", "tier-working-deleted", "tier-log-damaged"])
+def test_a_row_that_was_purged_does_not_come_back(late: Path, tmp_path: Path, name: str) -> None:
+    path, clock = tmp_path / "store", ManualClock()
+    shutil.copytree(late, path)
+
+    async def purge() -> None:
+        async with MemoryPersistence(config=config_of(path)) as store:
+            await store.purge(["decisions-d3"])
+
+    asyncio.run(purge())
+    DAMAGES[name](path)
+    clock.advance(2 * HOUR)
+    assert health_pass(place_of(path, clock)).outcome == "restored"
+    assert "decisions d3" not in rows_of(path)
+    assert "decisions d4" in rows_of(path)
+    asyncio.run(_tiers_open_and_agree(path))
+
+
+async def test_a_monitor_has_the_tiers_closed_to_mend_them(late: Path, tmp_path: Path) -> None:
+    path, clock = tmp_path / "store", ManualClock()
+    shutil.copytree(late, path)
+    DAMAGES["tier-row-damaged"](path)
+    DAMAGES["tier-late-goal-damaged"](path)
+    clock.advance(2 * HOUR)
+    closings = 0
+
+    async def reopen(mend: Callable[[], Awaitable[None]]) -> MemoryPersistence:
+        nonlocal store, closings
+        closings += 1
+        await store.close()
+        await mend()
+        store = MemoryPersistence(config=config_of(path), clock=clock, auto_repair=False)
+        await store.initialize()
+        return store
+
+    store = MemoryPersistence(config=config_of(path), clock=clock, auto_repair=False)
+    await store.initialize()
+    try:
+        monitor = Monitor(store, parts=PARTS, reopen=reopen)
+        first = await monitor.run_once()
+        assert [putback.path for putback in first.restored] == [WORKING_DB]
+        clock.advance(HOUR)
+        again = await monitor.run_once()
+        # The goal that nobody can mend does not close the store in every pass.
+        assert (closings, again.outcome) == (1, "failed")
+    finally:
+        await store.close()
+    assert "events e3" in rows_of(path)
 
 
 def test_without_auto_rollback_nothing_is_given_up(late: Path, tmp_path: Path) -> None:
