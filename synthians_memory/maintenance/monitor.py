@@ -25,13 +25,13 @@ from synthians_memory.errors import (
     WrongLoopError,
 )
 from synthians_memory.maintenance.alerts import Alerts
+from synthians_memory.maintenance.copies import Copies
 from synthians_memory.maintenance.health import finish_pass, health_pass, tell_failed_pass
 from synthians_memory.maintenance.health_place import HealthPlace, HealthSettings, local_place
 from synthians_memory.maintenance.health_report import HealthReport
-from synthians_memory.maintenance.part_mending import check_parts
 from synthians_memory.maintenance.sampling import next_share
 from synthians_memory.maintenance.source import Base, base_of_open_store
-from synthians_memory.maintenance.store_mending import Course, is_bad, mend_open_store
+from synthians_memory.maintenance.store_mending import Course, examined_parts, is_bad, mend_open_store, snapshots_of
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
 
@@ -223,7 +223,10 @@ class Monitor:
     def _examined(self, session: Session, course: Course) -> list[Finding]:
         store, passes = session.store, self._settings.sample
         share = next_share(store.state.backend, store.state.index.rows, passes) if passes > 1 else None
-        found = store.check("full", None, share) + check_parts(store.state.backend, self._place.parts)
+        found = store.check("full", None, share)
+        with snapshots_of(self._place, course.problems) as folder:
+            copies = Copies(store.state.backend, store.state.superblock.store_id, folder)
+            found += examined_parts(store, self._place, copies)
         if store.state.read_only_reason and store.state.journal is not None:
             found.append(Finding("repair_refused", "the store has turned read-only"))
         course.read = share or []

@@ -55,7 +55,7 @@ from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.lock import StoreLock
 from synthians_memory.times import format_time, from_micros
 
-__all__ = ["Course", "StoreMender", "is_bad", "mend_open_store", "snapshots_of"]
+__all__ = ["Course", "StoreMender", "examined_parts", "is_bad", "mend_open_store", "snapshots_of"]
 
 # Other programs, other places, other versions of the library: no damage.
 _NO_DAMAGE: Final = (StoreMovedError, EmbedderMismatchError, UnsupportedFormatError)
@@ -317,7 +317,7 @@ class StoreMender:
         if self._settings.sample > 1:
             share = next_share(state.backend, state.index.rows, self._settings.sample)
         copies = Copies(state.backend, state.superblock.store_id, folder)
-        found = store.check("full", self._progress, share) + _examined_parts(store, self._place, copies)
+        found = store.check("full", self._progress, share) + examined_parts(store, self._place, copies)
         if any(is_bad(finding) or finding.code == "scratch" for finding in found):
             return False
         course.findings = course.remaining = found
@@ -348,15 +348,16 @@ def mend_open_store(
 def _mend_parts(store: Store, place: HealthPlace, copies: Copies, mended: Mended, *, give_up: bool) -> None:
     """Of a store that nobody else has open."""
     backend = store.state.backend
-    found = _examined_parts(store, place, copies)
+    found = examined_parts(store, place, copies)
     mended.findings = [*mended.findings, *found]
     if any(is_bad(finding) for finding in found):
         mend_part_files(backend, place.parts, found, copies, place.clock, mended, give_up=give_up)
-        found = _examined_parts(store, place, copies)
+        found = examined_parts(store, place, copies)
     mended.remaining = [*mended.remaining, *found]
 
 
-def _examined_parts(store: Store, place: HealthPlace, copies: Copies) -> list[Finding]:
+def examined_parts(store: Store, place: HealthPlace, copies: Copies) -> list[Finding]:
+    """What is wrong with the files of the parts, and which of them are gone. Raises DiskError."""
     found = check_parts(store.state.backend, place.parts)
     return [*found, *gone_databases(store.state.backend, copies, store.state.superblock.epoch, found)]
 
@@ -364,11 +365,11 @@ def _examined_parts(store: Store, place: HealthPlace, copies: Copies) -> list[Fi
 def _mend_open_parts(store: Store, place: HealthPlace, copies: Copies, mended: Mended) -> None:
     """What may be mended while the databases of the parts are open."""
     backend = store.state.backend
-    found = _examined_parts(store, place, copies)
+    found = examined_parts(store, place, copies)
     mended.findings = [*mended.findings, *found]
     if any(finding.severity == "damage" for finding in found):
         mended.restored += restore_part_files(backend, found, copies, place.clock, mended.lost, databases=False)
-        found = _examined_parts(store, place, copies)
+        found = examined_parts(store, place, copies)
     mended.remaining = [*mended.remaining, *found]
 
 

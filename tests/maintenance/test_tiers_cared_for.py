@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from health_cases import HEALTH_DOCS
+from typer.testing import CliRunner
 
 from synthians_memory import MemoryPersistence
 from synthians_memory.config import StoreConfig
+from synthians_memory.entrypoints.cli.app import app
 from synthians_memory.facade import PARTS
 from synthians_memory.layout import LONGTERM_DB, QUARANTINE, TIERS, WORKING_DB
 from synthians_memory.maintenance.health import health_pass
@@ -303,6 +305,34 @@ async def test_a_monitor_has_the_tiers_closed_to_mend_them(late: Path, tmp_path:
     finally:
         await store.close()
     assert "events e3" in rows_of(path)
+
+
+async def test_databases_that_are_gone_are_missed_by_whoever_only_looks(late: Path, tmp_path: Path) -> None:
+    path, clock = tmp_path / "store", ManualClock()
+    shutil.copytree(late, path)
+    DAMAGES["tiers-deleted"](path)
+    settings = HealthSettings(mend=False, backup_enabled=False)
+    looked = health_pass(place_of(path, clock), settings)
+    assert {(f.code, f.path) for f in looked.remaining} == {("database_damaged", p) for p in (WORKING_DB, LONGTERM_DB)}
+    async with MemoryPersistence(config=config_of(path), clock=clock) as store:
+        report = await Monitor(store, parts=PARTS, settings=HealthSettings(backup_enabled=False)).run_once()
+    assert (report.outcome, report.remaining) == ("failed", looked.remaining)
+
+
+def test_a_restore_to_before_the_tiers_does_not_bring_them_back(tmp_path: Path) -> None:
+    path, clock = tmp_path / "store", ManualClock()
+
+    async def made() -> str:
+        async with MemoryPersistence(config=config_of(path)) as store:
+            return (await store.backup()).snapshot.name
+
+    first = asyncio.run(made())
+    asyncio.run(_stored(path, range(2)))
+    assert CliRunner().invoke(app, ["--store", str(path), "backup"]).exit_code == 0
+    assert CliRunner().invoke(app, ["--store", str(path), "restore", "--id", first]).exit_code == 8
+    assert not (path / WORKING_DB).exists()
+    assert health_pass(place_of(path, clock), HealthSettings(backup_enabled=False)).restored == ()
+    assert not (path / WORKING_DB).exists()
 
 
 def test_without_auto_rollback_nothing_is_given_up(late: Path, tmp_path: Path) -> None:
