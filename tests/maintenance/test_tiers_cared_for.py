@@ -7,8 +7,9 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from health_cases import HEALTH_DOCS
@@ -16,14 +17,17 @@ from typer.testing import CliRunner
 
 from synthians_memory import MemoryPersistence
 from synthians_memory.config import StoreConfig
+from synthians_memory.engine.part import PartMending
 from synthians_memory.entrypoints.cli.app import app
 from synthians_memory.facade import PARTS
 from synthians_memory.layout import LONGTERM_DB, QUARANTINE, TIERS, WORKING_DB
 from synthians_memory.maintenance.health import health_pass
 from synthians_memory.maintenance.health_place import HealthPlace, HealthSettings, local_place
 from synthians_memory.maintenance.monitor import Monitor
+from synthians_memory.storage.local import LocalBackend
 from synthians_memory.testing.clock import ManualClock
 from synthians_memory.tiers import Decision, Event, Goal, Incident, Task, Tiers
+from synthians_memory.tiers.part import TiersPart
 
 HOUR = 3600.0
 Rows = dict[str, str]
@@ -333,6 +337,59 @@ def test_a_restore_to_before_the_tiers_does_not_bring_them_back(tmp_path: Path) 
     assert not (path / WORKING_DB).exists()
     assert health_pass(place_of(path, clock), HealthSettings(backup_enabled=False)).restored == ()
     assert not (path / WORKING_DB).exists()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("name", ["tier-truncated", "tier-folder-instead", "tier-row-damaged", "tier-log-damaged"])
+def test_a_pass_that_is_killed_anywhere_in_it_is_gone_on_with(
+    late: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    calls, deadly = 0, 0
+    for method in ("create", "replace", "unlink", "make_folder", "sync_folder"):
+        original = getattr(LocalBackend, method)
+
+        def counted(self: LocalBackend, *words: object, original: Callable[..., object] = original) -> object:
+            nonlocal calls
+            calls += mending
+            if mending and calls == deadly:
+                raise Killed
+            return original(self, *words)
+
+        monkeypatch.setattr(LocalBackend, method, counted)
+    mend = TiersPart.mend
+
+    def watched(self: TiersPart, *words: Any, **named: Any) -> PartMending:
+        nonlocal mending
+        mending = True
+        try:
+            return mend(self, *words, **named)
+        finally:
+            mending = False
+
+    mending = False
+    monkeypatch.setattr(TiersPart, "mend", watched)
+    before = set(rows_of(late))
+    while deadly == 0 or calls >= deadly:
+        calls, deadly = 0, deadly + 1
+        path, clock = tmp_path / str(deadly), ManualClock()
+        shutil.copytree(late, path)
+        DAMAGES[name](path)
+        clock.advance(2 * HOUR)
+        settings = HealthSettings(backup_enabled=False)
+        with suppress(Killed):
+            health_pass(place_of(path, clock), settings)
+        killed = calls >= deadly
+        clock.advance(HOUR)
+        assert health_pass(place_of(path, clock), settings).outcome in (
+            ("restored", "healthy") if killed else ("healthy",)
+        )
+        clock.advance(HOUR)
+        assert health_pass(place_of(path, clock), settings).outcome == "healthy"
+        assert before - set(rows_of(path)) <= MAY_BE_GONE.get(name, set())
+    assert deadly > 3
 
 
 def test_without_auto_rollback_nothing_is_given_up(late: Path, tmp_path: Path) -> None:
