@@ -174,7 +174,12 @@ class TierMender:
         """Put each damaged row back from the newest copy that holds it, or, where none does, set it aside. Raises DiskError."""
         with self._writing(schema) as connection:
             damaged = damaged_rows(connection, schema)
-            found = self._versions(schema, damaged)
+            versions = self._versions(schema, damaged)
+            found = {
+                id(row): versions[id(row)]
+                for row in damaged
+                if id(row) in versions and not _is_taken(connection, row, versions[id(row)][1])
+            }
             gone = [row for row in damaged if id(row) not in found and self._may_go(connection, schema, row)]
             if not found and not gone:
                 return
@@ -305,3 +310,11 @@ def _version_in(connection: sqlite3.Connection, damaged: DamagedRow) -> Sequence
 def _is_held(connection: sqlite3.Connection, damaged: DamagedRow) -> bool:
     version = _version_in(connection, damaged)
     return version is not None and damaged.is_version(version)
+
+
+def _is_taken(connection: sqlite3.Connection, damaged: DamagedRow, version: Sequence[Any]) -> bool:
+    """Whether another row has the key of a version by now: it was stored again."""
+    table = damaged.table
+    key = version[list(table.columns).index(table.key)]
+    sql = f"SELECT 1 FROM {table.name} WHERE {table.key} = ? AND row <> ?"
+    return connection.execute(sql, (key, damaged.number)).fetchone() is not None

@@ -339,6 +339,24 @@ def test_a_restore_to_before_the_tiers_does_not_bring_them_back(tmp_path: Path) 
     assert not (path / WORKING_DB).exists()
 
 
+def test_a_row_that_has_lost_its_key_is_told_by_its_hash(late: Path, tmp_path: Path) -> None:
+    for again in (False, True):
+        path, clock = tmp_path / str(again), ManualClock()
+        shutil.copytree(late, path)
+        before = rows_of(path)
+        with_sql(WORKING_DB, "UPDATE events SET id = 'e-3' WHERE id = 'e3'")(path)
+        if again:
+            with_sql(WORKING_DB, "UPDATE events SET id = 'e3' WHERE id = 'e4'")(path)
+        clock.advance(2 * HOUR)
+        report = health_pass(place_of(path, clock))
+        assert report.outcome == "restored"
+        assert rows_of(path).keys() >= before.keys() - ({"events e4"} if again else set())
+        if not again:
+            assert rows_of(path) == before
+        clock.advance(2 * HOUR)
+        assert health_pass(place_of(path, clock)).outcome == "healthy"
+
+
 class Killed(BaseException):
     """The process ends here."""
 
