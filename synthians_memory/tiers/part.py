@@ -34,10 +34,10 @@ __all__ = ["TiersPart"]
 
 _MOST_NAMED: Final = 100
 _LOOKS: Final = 2
+_PRAGMAS: Final[dict[CheckLevel, str]] = {"quick": "quick_check", "full": "integrity_check"}
 _PATIENCE: Final = 5.0
 _WHOLE: Final = ("tier_damaged", "database_damaged")
 _MENDED: Final = frozenset((*_WHOLE, "tier_row_damaged", "tier_words_damaged", "tier_log_damaged"))
-_PRAGMAS: Final[dict[CheckLevel, str]] = {"quick": "quick_check", "full": "integrity_check"}
 
 
 class TiersPart:
