@@ -81,8 +81,8 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
         "a promoted fact is not among the memories",
         "leave it; `ledger doctor --mend` saves it",
     ),
-    "tier_damaged": ("damage", "a database of the tiers is not what was written", "leave it; restore a snapshot"),
-    "tier_row_damaged": ("damage", "a row of a tier does not match its hash", "leave it; store the row again"),
+    "tier_damaged": ("damage", "a database of the tiers is not what was written", "leave it; `health` restores it"),
+    "tier_row_damaged": ("damage", "a row of a tier does not match its hash", "leave it; `health` restores it"),
     "tier_words_damaged": (
         "inconsistency",
         "the index of words of a tier does not fit its rows",
@@ -91,7 +91,7 @@ FINDING_CODES: Final[dict[str, tuple[Severity, str, str]]] = {
     "tier_log_damaged": (
         "damage",
         "committed changes in the write-ahead log of a tier are lost",
-        "leave it; store again what is missing, then remove the copy that was set aside",
+        "leave it; `health` takes what is left, and moves it to quarantine",
     ),
     "tier_memory_missing": ("inconsistency", "a row of a tier has no memory", "leave it; opening the tiers makes it"),
     "tier_memory_stale": (

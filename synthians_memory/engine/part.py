@@ -5,14 +5,16 @@ It is not implemented here: state, ledger and tiers each bring their own part, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from synthians_memory.config import CheckLevel
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
+from synthians_memory.times import Clock
 
-__all__ = ["Part"]
+__all__ = ["EarlierCopies", "EarlierCopy", "MendingPart", "Part", "PartMending", "ReturnedFile"]
 
 
 class Part(Protocol):
@@ -50,4 +52,78 @@ class Part(Protocol):
 
         Raises:
             DiskError: it is called again when the restore is gone on with.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierCopy:
+    """A file of a part as a backup has it.
+
+    Attributes:
+        origin: which backup, for people.
+        moment: when that was taken, as text.
+        data: every byte, proved by its hash; what they say may be damaged all the same.
+    """
+
+    origin: str
+    moment: str
+    data: bytes
+
+
+# Path -> its copies in backups, the newest first.
+EarlierCopies = Callable[[str], Iterator[EarlierCopy]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedFile:
+    """A file, or rows in it, that came back from a backup.
+
+    Attributes:
+        path: relative to the store.
+        origin: where it comes from.
+        loss: what is lost all the same, in a sentence; "" for nothing.
+    """
+
+    path: str
+    origin: str
+    loss: str = ""
+
+
+@dataclass(slots=True)
+class PartMending:
+    """What a part has mended; grows.
+
+    Attributes:
+        actions: what was done from what the store itself had, a sentence each.
+        returned: what came back from backups.
+        lost: what is in no backup and was set aside, a sentence each.
+    """
+
+    actions: list[str] = field(default_factory=list)
+    returned: list[ReturnedFile] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+
+@runtime_checkable
+class MendingPart(Protocol):
+    """A part that knows how to mend its files; those of other parts come back as whole files."""
+
+    def mends(self, finding: Finding) -> bool:
+        """Whether `mend` is for this finding."""
+
+    def mend(
+        self, backend: Backend, findings: Sequence[Finding], earlier: EarlierCopies, clock: Clock, *, give_up: bool
+    ) -> PartMending:
+        """Mend what these findings name; a copy of what was damaged is kept in quarantine. Killed, it may be called again.
+
+        Args:
+            backend: the store, locked by the caller, who has no file of the part open.
+            findings: those that it mends.
+            earlier: copies in backups.
+            clock: source of time.
+            give_up: whether what no copy of is to be had may be set aside.
+
+        Raises:
+            StoreLockedError: somebody has its files open.
+            DiskError: a step failed.
         """

@@ -24,15 +24,15 @@ from synthians_memory.errors import (
 from synthians_memory.layout import AUTOMEMORY_LOG, FAILURES_LOG, HEALTH_LOG, JOURNAL, SUPERBLOCK
 from synthians_memory.maintenance.alerts import Alerts
 from synthians_memory.maintenance.care import BackupReport
+from synthians_memory.maintenance.copies import Copies
 from synthians_memory.maintenance.due_backups import take_due
 from synthians_memory.maintenance.event_log import EventLog
 from synthians_memory.maintenance.health_place import HealthPlace, HealthSettings
 from synthians_memory.maintenance.health_report import HealthReport, Outcome
 from synthians_memory.maintenance.issue_document import Failure
-from synthians_memory.maintenance.part_mending import check_parts
 from synthians_memory.maintenance.sampling import next_share, note_share
 from synthians_memory.maintenance.source import Base, base_beside
-from synthians_memory.maintenance.store_mending import Course, StoreMender, is_bad, snapshots_of
+from synthians_memory.maintenance.store_mending import Course, StoreMender, examined_parts, is_bad, snapshots_of
 from synthians_memory.maintenance.vital_signs import VitalSigns, age_finding, measured, space_findings
 from synthians_memory.reports import FINDING_CODES
 from synthians_memory.storage.backend import Backend
@@ -105,7 +105,9 @@ def _look(place: HealthPlace, settings: HealthSettings, course: Course, progress
         if settings.sample > 1:
             course.read = next_share(store.state.backend, store.state.index.rows, settings.sample)
         found = store.check("full", progress, course.read if settings.sample > 1 else None)
-        found += check_parts(store.state.backend, place.parts)
+        with snapshots_of(place, course.problems) as folder:
+            copies = Copies(store.state.backend, store.state.superblock.store_id, folder)
+            found += examined_parts(store, place, copies)
         course.findings, course.remaining = found, list(found)
         course.count(store)
     finally:

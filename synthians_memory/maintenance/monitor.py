@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
 from synthians_memory.config import StoreConfig
-from synthians_memory.engine.part import Part
+from synthians_memory.engine.part import MendingPart, Part
 from synthians_memory.engine.persistence import Persistence
 from synthians_memory.engine.session import Session
 from synthians_memory.errors import (
@@ -25,13 +25,13 @@ from synthians_memory.errors import (
     WrongLoopError,
 )
 from synthians_memory.maintenance.alerts import Alerts
+from synthians_memory.maintenance.copies import Copies
 from synthians_memory.maintenance.health import finish_pass, health_pass, tell_failed_pass
 from synthians_memory.maintenance.health_place import HealthPlace, HealthSettings, local_place
 from synthians_memory.maintenance.health_report import HealthReport
-from synthians_memory.maintenance.part_mending import check_parts
 from synthians_memory.maintenance.sampling import next_share
 from synthians_memory.maintenance.source import Base, base_of_open_store
-from synthians_memory.maintenance.store_mending import Course, is_bad, mend_open_store
+from synthians_memory.maintenance.store_mending import Course, examined_parts, is_bad, mend_open_store, snapshots_of
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
 
@@ -131,6 +131,8 @@ class Monitor:
         self._reopen = reopen
         self._sleep = sleep
         self._task: asyncio.Task[None] | None = None
+        # What a pass over the closed store could not mend: it is not closed for that again.
+        self._left: set[Finding] = set()
         self.reports: list[HealthReport] = []
         self.failure: BaseException | None = None
 
@@ -221,7 +223,10 @@ class Monitor:
     def _examined(self, session: Session, course: Course) -> list[Finding]:
         store, passes = session.store, self._settings.sample
         share = next_share(store.state.backend, store.state.index.rows, passes) if passes > 1 else None
-        found = store.check("full", None, share) + check_parts(store.state.backend, self._place.parts)
+        found = store.check("full", None, share)
+        with snapshots_of(self._place, course.problems) as folder:
+            copies = Copies(store.state.backend, store.state.superblock.store_id, folder)
+            found += examined_parts(store, self._place, copies)
         if store.state.read_only_reason and store.state.journal is not None:
             found.append(Finding("repair_refused", "the store has turned read-only"))
         course.read = share or []
@@ -238,7 +243,13 @@ class Monitor:
         reason = session.store.state.read_only_reason
         if reason:
             course.problems.append(f"the store is read-only: {reason}")
+        if reason or self._of_closed_parts(course.remaining) - self._left:
             course.steps.append(_CLOSE)
+
+    def _of_closed_parts(self, findings: Sequence[Finding]) -> set[Finding]:
+        """What a part mends while nobody has its files open."""
+        parts = [part for part in self._place.parts if isinstance(part, MendingPart)]
+        return {finding for finding in findings for part in parts if part.mends(finding)}
 
     def _needs_closing(self, session: Session, course: Course) -> bool:
         return bool(session.store.state.read_only_reason) or _CLOSE in course.steps
@@ -247,7 +258,9 @@ class Monitor:
         made: list[HealthReport] = []
 
         async def mend() -> None:
-            made.append(await self._pass_of_place())
+            report = await self._pass_of_place()
+            self._left = self._of_closed_parts(report.remaining)
+            made.append(report)
 
         self._store = await reopen(mend)
         _inside(self._store)

@@ -132,8 +132,8 @@ _FINDINGS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     ),
     "tier_row_damaged": (
         "A row of a tier does not match its hash. It is not served.",
-        (),
-        "Store the row again; `{store} restore --to {path}.restored` gives a copy of the store that may have it.",
+        ("{store} health",),
+        "A health pass takes it from a snapshot. Where none has it: store the row again.",
     ),
     "tier_words_damaged": (
         "The index of words of a tier does not fit its rows. It is derived: no row is lost.",
@@ -142,11 +142,11 @@ _FINDINGS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     ),
     "tier_log_damaged": (
         "Committed changes in the write-ahead log of a tier are lost.",
-        (),
-        "Store again what is missing, then remove the copy that was set aside.",
+        ("{store} health",),
+        "With a backup, a health pass adds what the newest one has beyond the rest. Without: store again what is missing, then remove the copy.",
     ),
-    "tier_memory_missing": ("A row of a tier is not among the memories.", (), "Opening the tiers saves it."),
-    "tier_memory_stale": ("A memory does not say what its row in a tier says.", (), "Opening the tiers saves it anew."),
+    "tier_memory_missing": ("A row of a tier is not among the memories.", ("{store} tiers vacuum",), "Any opening of the tiers for changes saves it."),
+    "tier_memory_stale": ("A memory does not say what its row in a tier says.", ("{store} tiers vacuum",), "Any opening of the tiers for changes saves it anew."),
     "tier_memory_orphan": ("A memory of a collection has no row in a tier.", (), "Delete it if nobody wants it."),
     "repair_refused": ("An automatic repair would have dropped a large part of the store and did nothing: a disk may not be mounted.", ("{store} repair --dry-run", "{store} repair"), "Look first whether all files are there. Only then run the repair by hand; it says what it takes out of the way."),
 }  # fmt: skip

@@ -44,7 +44,7 @@ from synthians_memory.maintenance.lost_changes import (
     versions_of,
 )
 from synthians_memory.maintenance.mending import Mended, Mender
-from synthians_memory.maintenance.part_mending import check_parts, restore_part_files
+from synthians_memory.maintenance.part_mending import check_parts, gone_databases, mend_part_files, restore_part_files
 from synthians_memory.maintenance.restore_plan import is_cut_off
 from synthians_memory.maintenance.restore_report import RestoreReport
 from synthians_memory.maintenance.rollback import finish_cut_off, give_superblock, roll_back
@@ -55,7 +55,7 @@ from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.lock import StoreLock
 from synthians_memory.times import format_time, from_micros
 
-__all__ = ["Course", "StoreMender", "is_bad", "mend_open_store", "snapshots_of"]
+__all__ = ["Course", "StoreMender", "examined_parts", "is_bad", "mend_open_store", "snapshots_of"]
 
 # Other programs, other places, other versions of the library: no damage.
 _NO_DAMAGE: Final = (StoreMovedError, EmbedderMismatchError, UnsupportedFormatError)
@@ -289,7 +289,7 @@ class StoreMender:
         course = self._course
         notes = [note for note in store.state.notes if is_bad(note)]
         changed = bool(notes or self._lost or course.from_backup or course.rollback)
-        if not changed and self._is_healthy(store):
+        if not changed and self._is_healthy(store, folder):
             return
         copies = Copies(store.state.backend, store.state.superblock.store_id, folder)
         course.findings += notes
@@ -301,7 +301,7 @@ class StoreMender:
         drop_plan(store.state.backend)
         course.lost += self._lost.lost
         course.steps += self._lost.notes
-        _mend_parts(store, self._place, copies, mended, databases=True)
+        _mend_parts(store, self._place, copies, mended, give_up=give_up)
         course.add(mended)
         # Recovery has said so, and mended it.
         course.actions += [f"recovered: {note.message}" for note in notes]
@@ -309,14 +309,15 @@ class StoreMender:
         if any(is_bad(finding) for finding in course.remaining):
             course.steps += _steps(course.remaining, bool(copies.manifests), self._settings.auto_rollback)
 
-    def _is_healthy(self, store: Store) -> bool:
+    def _is_healthy(self, store: Store, folder: SnapshotFolder | None) -> bool:
         course, state = self._course, store.state
         if state.read_only_reason:
             return False
         share = None
         if self._settings.sample > 1:
             share = next_share(state.backend, state.index.rows, self._settings.sample)
-        found = store.check("full", self._progress, share) + check_parts(state.backend, self._place.parts)
+        copies = Copies(state.backend, state.superblock.store_id, folder)
+        found = store.check("full", self._progress, share) + examined_parts(store, self._place, copies)
         if any(is_bad(finding) or finding.code == "scratch" for finding in found):
             return False
         course.findings = course.remaining = found
@@ -336,7 +337,7 @@ def mend_open_store(
         copies = Copies(store.state.backend, store.state.superblock.store_id, folder)
         give_up = settings.auto_rollback and bool(copies.manifests)
         mended = Mender(store, copies, give_up=give_up, progress=progress).run()
-        _mend_parts(store, place, copies, mended, databases=False)
+        _mend_open_parts(store, place, copies, mended)
         course.findings = []
         course.add(mended)
         course.problems += dict.fromkeys(copies.problems)
@@ -344,13 +345,31 @@ def mend_open_store(
             course.steps += _steps(course.remaining, bool(copies.manifests), settings.auto_rollback)
 
 
-def _mend_parts(store: Store, place: HealthPlace, copies: Copies, mended: Mended, *, databases: bool) -> None:
+def _mend_parts(store: Store, place: HealthPlace, copies: Copies, mended: Mended, *, give_up: bool) -> None:
+    """Of a store that nobody else has open."""
     backend = store.state.backend
-    found = check_parts(backend, place.parts)
+    found = examined_parts(store, place, copies)
+    mended.findings = [*mended.findings, *found]
+    if any(is_bad(finding) for finding in found):
+        mend_part_files(backend, place.parts, found, copies, place.clock, mended, give_up=give_up)
+        found = examined_parts(store, place, copies)
+    mended.remaining = [*mended.remaining, *found]
+
+
+def examined_parts(store: Store, place: HealthPlace, copies: Copies) -> list[Finding]:
+    """What is wrong with the files of the parts, and which of them are gone. Raises DiskError."""
+    found = check_parts(store.state.backend, place.parts)
+    return [*found, *gone_databases(store.state.backend, copies, store.state.superblock.epoch, found)]
+
+
+def _mend_open_parts(store: Store, place: HealthPlace, copies: Copies, mended: Mended) -> None:
+    """What may be mended while the databases of the parts are open."""
+    backend = store.state.backend
+    found = examined_parts(store, place, copies)
     mended.findings = [*mended.findings, *found]
     if any(finding.severity == "damage" for finding in found):
-        mended.restored += restore_part_files(backend, found, copies, place.clock, mended.lost, databases=databases)
-        found = check_parts(backend, place.parts)
+        mended.restored += restore_part_files(backend, found, copies, place.clock, mended.lost, databases=False)
+        found = examined_parts(store, place, copies)
     mended.remaining = [*mended.remaining, *found]
 
 
@@ -378,4 +397,6 @@ def _steps(remaining: list[Finding], backups: bool, auto_rollback: bool) -> list
         )
     if any(finding.path.startswith("ledger") for finding in remaining):
         steps.append("Run `synthians-memory ledger doctor`.")
+    if any(finding.code.startswith("tier_") and is_bad(finding) for finding in remaining):
+        steps.append("Run `synthians-memory doctor`: it says what can be done about the databases in tiers/.")
     return steps or ["Run `synthians-memory check`, then `repair`."]

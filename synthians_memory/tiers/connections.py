@@ -18,6 +18,7 @@ from functools import cache, partial
 from typing import Final, TypeVar
 from urllib.parse import quote
 
+from synthians_memory.engine.documents import read_file
 from synthians_memory.errors import (
     DamagedFileError,
     DiskError,
@@ -37,7 +38,15 @@ from synthians_memory.storage.local import LocalBackend
 from synthians_memory.tiers.tables import SCHEMA_VERSION, Schema
 from synthians_memory.tiers.write_ahead_log import damaged_log, set_log_aside
 
-__all__ = ["copy_for_reading", "open_for_writing", "read_database", "sqlite_errors"]
+__all__ = [
+    "copy_for_reading",
+    "copy_of_bytes",
+    "empty_copy",
+    "look_into_damaged",
+    "open_for_writing",
+    "read_database",
+    "sqlite_errors",
+]
 
 T = TypeVar("T")
 
@@ -45,6 +54,10 @@ _BUSY_SECONDS: Final = 5.0
 _DAMAGED_HINT: Final = (
     "Run `check`, and restore a snapshot; or move the file out of tiers/ to begin anew. It was not changed."
 )
+# Where the header of a database says by which versions of the format it is written and read: 2 is with a write-ahead log.
+_VERSIONS: Final = 18
+_MOST_PADDING: Final = 1 << 28
+_PAGES: Final = (512, 1024, 2048, 4096, 8192)
 _TRIES: Final = 5
 _PAUSE: Final = 0.02
 # A byte that was flipped in a text shall meet the row hash, and not be refused before.
@@ -260,17 +273,57 @@ def _objects(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:
 
 @cache
 def _expected(schema: Schema) -> frozenset[tuple[str, str]]:
-    with closing(_empty_copy(schema)) as connection:
+    with closing(empty_copy(schema)) as connection:
         return _objects(connection)
 
 
 # Reading
 
 
-def _empty_copy(schema: Schema) -> sqlite3.Connection:
+def empty_copy(schema: Schema) -> sqlite3.Connection:
     """A database in memory with nothing in it."""
     connection = _connect("", "mode=memory")
     _fill(connection, schema)
+    return connection
+
+
+def copy_of_bytes(data: bytes, schema: Schema) -> sqlite3.Connection:
+    """A database in memory of these bytes, that may be changed.
+
+    Raises:
+        DamagedFileError: they are no database of this schema.
+        UnsupportedFormatError: of a newer version.
+    """
+    connection = _connect("", "mode=memory")
+    try:
+        with sqlite_errors(schema.path):
+            # One in memory has no write-ahead log.
+            connection.deserialize(data[:_VERSIONS] + b"\1\1" + data[_VERSIONS + 2 :])
+            _require_schema(connection, schema)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def look_into_damaged(backend: Backend, path: str) -> sqlite3.Connection | None:
+    """A connection that reads what is left of a damaged database, whatever that is; None where there is no file.
+
+    Nobody else has it open. Raises sqlite3.Error where nothing of it can be read.
+    """
+    place, log = _directory_of(backend), database_side_files(path)[0]
+    stat, waiting = place.stat(path), place.stat(log)
+    if stat is None or stat.kind != "file" or (waiting is not None and waiting.kind != "file"):
+        return None
+    if waiting is not None and waiting.size:
+        return _connect(_location(place, path), "mode=ro")
+    data = read_file(place, path) or b""
+    page = int.from_bytes(data[16:18], "big")
+    connection = _connect("", "mode=memory")
+    # SQLite refuses a file that is shorter than its header says.
+    missing = max(0, int.from_bytes(data[28:32], "big") * page - len(data)) if page in _PAGES else 0
+    padding = bytes(min(missing, _MOST_PADDING))
+    connection.deserialize(data[:_VERSIONS] + b"\1\1" + data[_VERSIONS + 2 :] + padding)
     return connection
 
 
@@ -288,7 +341,7 @@ def copy_for_reading(backend: Backend, schema: Schema) -> sqlite3.Connection:
         return copy
 
     found = read_database(backend, schema, copied)
-    return _empty_copy(schema) if found is None else found
+    return empty_copy(schema) if found is None else found
 
 
 def read_database(backend: Backend, schema: Schema, function: Callable[[sqlite3.Connection], T]) -> T | None:

@@ -27,7 +27,7 @@ from synthians_memory.tiers.connections import open_for_writing, read_database, 
 from synthians_memory.tiers.row_places import Place, forget_notes, places_in
 from synthians_memory.tiers.tables import LONGTERM, SCHEMAS, Schema, Table
 
-__all__ = ["RowEraser", "erased_copy"]
+__all__ = ["RowEraser", "delete_rows", "erased_copy"]
 
 _MOST_NAMED: Final = 20
 # Where the header of a database says by which versions of the format it is written and read: 2 is with a write-ahead log.
@@ -95,7 +95,7 @@ def erased_copy(path: str, read: Callable[[], bytes], traces: Traces) -> bytes |
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection, sqlite_errors(path):
         # One in memory has no write-ahead log.
         connection.deserialize(data[:_VERSIONS] + b"\1\1" + data[_VERSIONS + 2 :])
-        _deleted(connection, schema, keys)
+        delete_rows(connection, schema, keys)
         connection.execute("VACUUM")
         return connection.serialize()
 
@@ -111,7 +111,7 @@ def _erased(backend: Backend, schema: Schema, keys: Sequence[tuple[str, str]], s
     try:
         with closing(open_for_writing(backend, schema)) as connection, sqlite_errors(schema.path):
             connection.execute("PRAGMA secure_delete = ON").fetchall()
-            counts = _deleted(connection, schema, keys)
+            counts = delete_rows(connection, schema, keys)
             connection.execute("VACUUM")
             (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except SynthiansMemoryError as error:
@@ -126,8 +126,8 @@ def _erased(backend: Backend, schema: Schema, keys: Sequence[tuple[str, str]], s
         yield PurgedPlace(schema.path, f"the row {row_id!r} of {place.table.name}", "rewritten", 0)
 
 
-def _deleted(connection: Connection, schema: Schema, keys: Sequence[tuple[str, str]]) -> list[tuple[Place, str]]:
-    """The rows that were there, and are no more."""
+def delete_rows(connection: Connection, schema: Schema, keys: Sequence[tuple[str, str]]) -> list[tuple[Place, str]]:
+    """Delete rows, by collection and id, from an opened database; returns those that were there."""
     found: list[tuple[Place, str]] = []
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -1,16 +1,18 @@
 """The tiers as a part of a store: what a check finds in their databases, and which files a snapshot holds.
 
-It mends nothing, and says nothing of memories (`memory_check` does).
+It says nothing of memories (`memory_check` does); how a database is mended is said in `mending`.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
 from synthians_memory.config import CheckLevel
+from synthians_memory.engine.part import EarlierCopies, PartMending
+from synthians_memory.engine.quarantine import Quarantine
 from synthians_memory.errors import (
     DamagedError,
     NotRegularFileError,
@@ -21,14 +23,20 @@ from synthians_memory.layout import LONGTERM_DB, TIERS, WORKING_DB, database_sid
 from synthians_memory.reports import Finding
 from synthians_memory.storage.backend import Backend
 from synthians_memory.storage.local import LocalBackend
+from synthians_memory.storage.lock import lock_folder
 from synthians_memory.tiers.connections import read_database
+from synthians_memory.tiers.mending import TierMender
 from synthians_memory.tiers.tables import SCHEMAS, Schema, Table
 from synthians_memory.tiers.write_ahead_log import damaged_log
+from synthians_memory.times import Clock
 
 __all__ = ["TiersPart"]
 
 _MOST_NAMED: Final = 100
 _PRAGMAS: Final[dict[CheckLevel, str]] = {"quick": "quick_check", "full": "integrity_check"}
+_PATIENCE: Final = 5.0
+_WHOLE: Final = ("tier_damaged", "database_damaged")
+_MENDED: Final = frozenset((*_WHOLE, "tier_row_damaged", "tier_words_damaged", "tier_log_damaged"))
 
 
 class TiersPart:
@@ -55,6 +63,9 @@ class TiersPart:
 
     def source_files(self, backend: Backend) -> list[str]:
         """Working memory comes first: a row that is migrated meanwhile is then in both copies, and not in none."""
+        folder = backend.stat(TIERS)
+        if folder is None or folder.kind != "folder":
+            return []
         stats = {path: backend.stat(path) for path in (WORKING_DB, LONGTERM_DB)}
         return [path for path, stat in stats.items() if stat is not None]
 
@@ -63,6 +74,62 @@ class TiersPart:
 
     def restored(self, backend: Backend, replaced: str) -> None:
         """Nothing: what was replaced is in quarantine, as a whole."""
+
+    def mends(self, finding: Finding) -> bool:
+        """Whether it is of a database of the tiers."""
+        ours = finding.path == TIERS or any(finding.path.startswith(schema.path) for schema in SCHEMAS)
+        return finding.code in _MENDED and ours
+
+    def mend(
+        self, backend: Backend, findings: Sequence[Finding], earlier: EarlierCopies, clock: Clock, *, give_up: bool
+    ) -> PartMending:
+        """As `engine.part.MendingPart`."""
+        if not isinstance(backend, LocalBackend):
+            return PartMending()
+        if not _has_folder(backend, earlier, clock):
+            return PartMending()
+        held = lock_folder(backend, TIERS, wait=_PATIENCE)
+        try:
+            mender = TierMender(backend, earlier, clock, give_up=give_up)
+            for schema in SCHEMAS:
+                if any(_is_whole(finding, schema) for finding in findings):
+                    mender.make_again(schema)
+            left = self.check(backend, "full")
+            for schema in SCHEMAS:
+                _mend_in_place(mender, schema, [finding for finding in left if finding.path.startswith(schema.path)])
+        finally:
+            held.release()
+        return mender.done
+
+
+def _is_whole(finding: Finding, schema: Schema) -> bool:
+    return finding.code in _WHOLE and finding.path in (schema.path, TIERS)
+
+
+def _has_folder(backend: Backend, earlier: EarlierCopies, clock: Clock) -> bool:
+    """Whether the folder is there, made where a backup has what belongs into it."""
+    stat = backend.stat(TIERS)
+    if stat is not None and stat.kind == "folder":
+        return True
+    if not any(next(earlier(schema.path), None) for schema in SCHEMAS):
+        return False
+    if stat is not None:
+        Quarantine(backend, clock).move(TIERS, "something else stood in the place of the folder of the tiers")
+    if backend.make_folder(TIERS):
+        backend.sync_folder("")
+    return True
+
+
+def _mend_in_place(mender: TierMender, schema: Schema, left: Sequence[Finding]) -> None:
+    codes = {finding.code for finding in left}
+    if "tier_damaged" in codes:
+        return
+    if "tier_log_damaged" in codes:
+        mender.take_log(schema)
+    if "tier_row_damaged" in codes:
+        mender.mend_rows(schema)
+    if "tier_words_damaged" in codes:
+        mender.mend_words(schema)
 
 
 def _check(backend: Backend, schema: Schema, level: CheckLevel) -> list[Finding]:

@@ -154,6 +154,16 @@ class Table(Generic[R]):
         return f"SELECT {', '.join(self.columns)}, row_hash FROM {self.name} {rest}"
 
     @cached_property
+    def numbered(self) -> str:
+        """A query for all rows, each with its number before what `select` gives."""
+        return f"SELECT row, {', '.join(self.columns)}, row_hash FROM {self.name}"
+
+    @cached_property
+    def replace_numbered(self) -> str:
+        """Put the values of a row into the one of a number; takes `values_of` and the number."""
+        return f"UPDATE {self.name} SET {', '.join(f'{name} = ?' for name in self._stored)} WHERE row = ?"
+
+    @cached_property
     def by_key(self) -> str:
         """The row of one key, as `select`."""
         return self.select(f"WHERE {self.key} = ?")
@@ -172,6 +182,14 @@ class Table(Generic[R]):
             *(getattr(record, name).casefold() for name in self.folded),
         ]
 
+    def values_of(self, row: Sequence[Any]) -> list[SqlValue]:
+        """The values of a verified row, as `select` gives it, in the order that `upsert` takes."""
+        return [*row, *(str(row[list(self.columns).index(name)]).casefold() for name in self.folded)]
+
+    def is_intact(self, row: Sequence[Any]) -> bool:
+        """Whether a row, as `select` gives it, has the values that were written."""
+        return bool(_hash_of(self, row) == row[-1])
+
     def verify(self, row: Sequence[Any], database: str) -> None:
         """Raises DamagedRowError where the values are not those that were written.
 
@@ -179,7 +197,7 @@ class Table(Generic[R]):
             row: as `select` gives it.
             database: path of the database, for the message.
         """
-        if _hash_of(self, row) != row[-1]:
+        if not self.is_intact(row):
             name = str(row[list(self.columns).index(self.key)])[:80]
             raise DamagedRowError(f"{database}: the row {name!r} of {self.name} is damaged", path=database)
 

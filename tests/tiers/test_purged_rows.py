@@ -198,13 +198,13 @@ async def test_a_purge_that_was_interrupted_is_finished_by_the_next_opening(
     async with MemoryPersistence(tmp_path) as store, Tiers(store) as tiers:
         await fill(tiers)
         with monkeypatch.context() as patch:
-            delete = eraser._deleted
+            delete = eraser.delete_rows
 
             def broken(connection: Any, schema: Any, keys: Any) -> Any:
                 delete(connection, schema, keys)
                 raise DiskError("the disk went away", path=schema.path)
 
-            patch.setattr(eraser, "_deleted", broken)
+            patch.setattr(eraser, "delete_rows", broken)
             with pytest.raises(DiskError, match="may still hold what is purged"):
                 await store.purge(IDS)
         assert (tmp_path / "logs" / "purge_plan.json").exists()

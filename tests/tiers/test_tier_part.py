@@ -14,11 +14,11 @@ from working_samples import NOW, ids_in, store_finished, working_memory
 
 from synthians_memory import MemoryPersistence
 from synthians_memory.facade import PARTS
-from synthians_memory.layout import LONGTERM_DB, WORKING_DB
+from synthians_memory.layout import LONGTERM_DB, TIERS, WORKING_DB
 from synthians_memory.maintenance import backup
 from synthians_memory.maintenance.care import own_directory, snapshots_in
 from synthians_memory.maintenance.restore import Wanted, restore_store
-from synthians_memory.storage.backend import Backend
+from synthians_memory.storage.backend import Backend, EntryStat
 from synthians_memory.storage.local import LocalBackend
 from synthians_memory.tiers import Decision, Goal, Tiers
 from synthians_memory.tiers.collections import Collections
@@ -105,8 +105,8 @@ async def test_a_store_is_restored_elsewhere_with_its_tiers(tmp_path: Path) -> N
 
 def test_working_memory_is_copied_first() -> None:
     class There:
-        def stat(self, path: str) -> str:
-            return path
+        def stat(self, path: str) -> EntryStat:
+            return EntryStat("folder" if path == TIERS else "file", 1, 1)
 
     files: list[str] = TiersPart().source_files(There())  # type: ignore[arg-type]
     assert files == [WORKING_DB, LONGTERM_DB]

@@ -14,6 +14,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from synthians_memory.config import StoreConfig
+from synthians_memory.engine.store import Store
 from synthians_memory.entrypoints.cli.exits import ExitCode, answer_to
 from synthians_memory.entrypoints.cli.options import JsonOption
 from synthians_memory.entrypoints.cli.output import FEW, Output, cleaned, table
@@ -31,6 +33,8 @@ from synthians_memory.maintenance.diagnosis import Diagnosis, Trouble
 from synthians_memory.maintenance.doctor import diagnose
 from synthians_memory.reports import Finding
 from synthians_memory.storage.local import LocalBackend
+from synthians_memory.tiers.memory_check import memory_findings
+from synthians_memory.times import SystemClock
 
 __all__ = ["EXAMPLES", "doctor"]
 
@@ -55,7 +59,10 @@ def doctor(context: typer.Context, directory: FromOption = None, as_json: JsonOp
             path,
             PARTS,
             snapshots=directory,
-            further={"facts among the memories": lambda: _forgotten_facts(path)},
+            further={
+                "facts among the memories": lambda: _forgotten_facts(path),
+                "rows among the memories": lambda: _rows_apart(path),
+            },
             progress=lambda name, done, total: move(done, total=total or None),
         )
     if output.json:
@@ -95,6 +102,16 @@ async def _compared(path: str, facts: list[JsonObject]) -> list[Finding]:
             )
             for fact in await forgotten_facts(store, facts)
         ]
+
+
+def _rows_apart(path: str) -> list[Finding]:
+    """Rows of the tiers and memories that do not agree."""
+    config = StoreConfig(storage_path=path, target_recall=1.0)
+    store = Store.open(LocalBackend(path), config, SystemClock(), read_only=True)
+    try:
+        return memory_findings(store, "full")
+    finally:
+        store.release()
 
 
 def _show(diagnosis: Diagnosis, output: Output) -> None:
