@@ -5,22 +5,35 @@ It examines nothing itself.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final, Literal
 
 from synthians_memory.errors import SynthiansMemoryError
-from synthians_memory.maintenance.remedies import Urgency, remedy_for, rendered
+from synthians_memory.maintenance.remedies import Urgency, command_for, remedy_for, rendered
 from synthians_memory.reports import Finding
 
-__all__ = ["Diagnosis", "ExaminationResult", "Examined", "Trouble", "trouble", "troubles_of"]
+__all__ = [
+    "Diagnosis",
+    "ExaminationResult",
+    "Examined",
+    "Trouble",
+    "trouble",
+    "troubles_of",
+    "with_copies_first",
+]
 
 ExaminationResult = Literal["ok", "note", "trouble", "skipped"]
 
 _ORDER: Final[dict[Urgency, int]] = {"urgent": 0, "soon": 1, "note": 2}
 # A backup is of use when all else is mended.
 _LAST: Final = (" backup", " backup --full")
+# Where a repair may have to give up what a snapshot still has.
+_IN_BACKUPS: Final = frozenset(
+    ("file_missing", "file_damaged", "file_undecodable", "not_a_file", "index_damaged", "journal_damaged")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,7 @@ class Examined:
         detail: what was seen, in a sentence.
         troubles: what is wrong with it.
         error: why the store could not be opened.
+        has_copies: whether it found a whole snapshot.
     """
 
     name: str
@@ -80,6 +94,7 @@ class Examined:
     detail: str
     troubles: tuple[Trouble, ...] = ()
     error: SynthiansMemoryError | None = None
+    has_copies: bool = False
 
     @classmethod
     def of(cls, name: str, detail: str, troubles: Iterable[Trouble] = ()) -> Examined:
@@ -149,6 +164,27 @@ class Diagnosis:
             "commands": list(self.commands),
             "seconds": round(self.seconds, 3),
         }
+
+
+def with_copies_first(examined: Sequence[Examined], location: str, snapshots: str | None) -> tuple[Examined, ...]:
+    """The same, but with `health` in place of `repair`, where a whole snapshot may have what a repair would give up.
+
+    Args:
+        examined: everything that was looked at.
+        location: the store's directory.
+        snapshots: their directory, where that is not the store's own.
+    """
+    codes = {one.code for part in examined for one in part.troubles}
+    if not (codes & _IN_BACKUPS and any(part.has_copies for part in examined)):
+        return tuple(examined)
+    program = command_for(location)
+    health = f"{program} health --from {shlex.quote(snapshots)}" if snapshots is not None else f"{program} health"
+    names = {f"{program} repair": health}
+
+    def renamed(one: Trouble) -> Trouble:
+        return replace(one, commands=tuple(names.get(command, command) for command in one.commands))
+
+    return tuple(replace(part, troubles=tuple(map(renamed, part.troubles))) for part in examined)
 
 
 def trouble(code: str, message: str, location: str, *, name: str = "", file: str = "", advice: str = "") -> Trouble:

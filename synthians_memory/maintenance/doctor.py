@@ -34,7 +34,7 @@ from synthians_memory.layout import (
     SUPERBLOCK,
 )
 from synthians_memory.maintenance.configuration import Configuration, load_configuration
-from synthians_memory.maintenance.diagnosis import Diagnosis, Examined, trouble
+from synthians_memory.maintenance.diagnosis import Diagnosis, Examined, trouble, with_copies_first
 from synthians_memory.maintenance.examinations import (
     Progress,
     examine_alerts,
@@ -130,7 +130,8 @@ class _Doctor:
         self._examine("software", lambda: examine_software(self._location, self._embedder))
         errors = (one.error for one in self._examined if one.error is not None)
         seconds = self._clock.monotonic() - started
-        return Diagnosis(self._location, tuple(self._examined), holder, next(errors, None), seconds)
+        examined = with_copies_first(self._examined, self._location, snapshots)
+        return Diagnosis(self._location, examined, holder, next(errors, None), seconds)
 
     def _backend(self) -> LocalBackend:
         return LocalBackend(self._location)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -232,7 +233,7 @@ def _judged_snapshots(found: Sequence[SnapshotInfo], location: str, *, now: int,
             trouble("backup_old", f"the newest whole snapshot, {newest.name}, is {days} days old", location)
         )
     detail = f"{len(found):,} snapshots read and hashed; the newest whole one is of {format_time(from_micros(taken))}"
-    return Examined.of("backups", detail, troubles)
+    return replace(Examined.of("backups", detail, troubles), has_copies=True)
 
 
 def own_snapshots(backend: Backend) -> str | None:

@@ -55,7 +55,7 @@ _LEDGER_HINT: Final = (
 # code -> what it means, what mends it, what else there is to say
 _FINDINGS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "file_not_indexed": ("A whole, intact file lies among the memories and is not yet known. It is not served.", _REPAIR, "Where it should not be there, move it away first."),
-    "file_missing": ("A memory that was stored has lost its file. It cannot be loaded.", _REPAIR, "A repair takes it from journal or backup where they have it, and records it as removed where they do not. To look first: `{store} history{assembly} -- {id}`; to bring it back: `{store} restore{assembly} --memory={id}`."),
+    "file_missing": ("A memory that was stored has lost its file. It cannot be loaded.", _REPAIR, "`{store} health` brings it back where a snapshot has it. A repair records it as removed, unless the journal has it. To look first: `{store} history{assembly} -- {id}`; to bring back this one: `{store} restore{assembly} --memory={id}`."),
     "file_replaced": ("An intact file is of another version than the one that was acknowledged, as after a checkout or a sync.", _REPAIR, "The repair takes the file as the present version. Where the other one was right: `{store} restore{assembly} --memory={id}`."),
     "file_edited": ("A file was edited by hand and is valid.", _REPAIR, "The repair takes it as it stands; `{store} watch --once` does so as well, and embeds the text anew."),
     "file_damaged": ("Bytes of a file are not those that were written. It is not served, so that nothing wrong is ever returned.", _REPAIR, _YOURS + _KEPT),
@@ -158,7 +158,7 @@ FINDING_REMEDIES: Final[dict[str, Remedy]] = {
 
 # What a doctor finds around the data.
 TROUBLE_REMEDIES: Final[dict[str, Remedy]] = {
-    "no_store": Remedy("urgent", "There is no store in this directory, so that nothing can be checked in it.", ("{store} init",), "If there was one, give its place with --store, mount its disk, or bring it back with `{store} restore --from DIR`. `init` makes an empty one."),
+    "no_store": Remedy("urgent", "There is no store in this directory, so that nothing can be checked in it.", (), "If there was one, give its place with --store, mount its disk, or bring it back with `{store} restore --from DIR`. Only where there shall be a new, empty one: `{store} init`."),
     "store_moved": Remedy("urgent", "The store was moved to another place; what is here is what it left behind.", (), "Give --store the new place."),
     "format_older": Remedy("urgent", "The store was written by an older version, and no program opens it before it is brought up to date.", ("{store} migrate",)),
     "format_newer": Remedy("urgent", "The store was written by a newer version than this one, which leaves it alone.", ("pip install --upgrade synthians-memory",)),

@@ -123,6 +123,24 @@ def test_a_store_that_is_well(store: Path, call: Called) -> None:
     assert "is well" in plain(call.on_terminal("doctor").out)
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["in the store", "elsewhere"])
+def test_what_a_snapshot_has_is_brought_back_and_not_given_up(
+    store: Path, call: Called, tmp_path: Path, elsewhere: bool
+) -> None:
+    at = [tmp_path / "snaps"] if elsewhere else []
+    assert call("backup", *at).code == 0
+    before = call("export", "-").out
+    first, second = sorted((store / "memories").iterdir())[:2]
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-9])
+    found = call("doctor", *(["--from", at[0]] if elsewhere else []))
+    assert found.code == 5
+    assert not any(" repair" in command for command in found.json["commands"])
+    (command,) = [command for command in found.json["commands"] if " health" in command]
+    assert call(*shlex.split(command)[3:]).code == 8
+    assert call("export", "-").out == before
+
+
 def test_snapshots_elsewhere(store: Path, call: Called, tmp_path: Path) -> None:
     assert call("backup", tmp_path / "copies").code == 0
     assert call("doctor", "--from", tmp_path / "copies").code == 0

@@ -155,6 +155,10 @@ def test_monitor_makes_so_many_passes(call: Called, store: Path) -> None:
     assert call("monitor", "--passes", 1, "--sample", 1).code == 8
 
 
+def test_monitor_refuses_a_place_that_is_not_there(call: Called, tmp_path: Path) -> None:
+    call.on(tmp_path / "nowhere")("monitor").failed(3, "there is no directory")
+
+
 def test_monitor_ends_when_it_is_told_to(program: Program, sample_store: Path) -> None:
     shutil.copytree(sample_store, program.folder / "notes")
     process = program.start("--store", "notes", "monitor", "--json")

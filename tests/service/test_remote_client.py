@@ -74,6 +74,27 @@ def test_methods_are_called_as_the_facades(name: str) -> None:
     assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(mine)
 
 
+async def test_a_token_as_it_stands_in_a_file_is_taken(tmp_path: Path) -> None:
+    token = "0123456789abcdef"
+    with served(lambda: MemoryPersistence(tmp_path), token=token) as port:
+        async with RemoteMemoryPersistence(f"127.0.0.1:{port}", token=f"{token}\r\n") as remote:
+            assert await remote.list_memories() == []
+
+
+@pytest.mark.parametrize(
+    ("target", "token", "words"),
+    [
+        ("http://127.0.0.1:50053", None, "URL"),
+        ("127.0.0.1:50053", "two words", "token"),
+        ("127.0.0.1:50053", " \n", "token"),
+        ("127.0.0.1:50053", "schlüssel-schlüssel", "token"),
+    ],
+)
+def test_what_is_no_target_or_token_is_refused(target: str, token: str | None, words: str) -> None:
+    with pytest.raises(InvalidValueError, match=words):
+        RemoteMemoryPersistence(target, token=token)
+
+
 async def test_one_filter_for_many_queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_search, "_PIECE_BYTES", 10_000)
     async with both(tmp_path, embedder=LetterEmbedder()) as (store, remote):

@@ -85,7 +85,7 @@ _TABLE: Final = (
     _Row(
         StoreLockedError,
         ExitCode.LOCKED,
-        "Wait for that program, or close it. Beside it work: get, list, recall, search, stats, check, export, backup, backups, history, state, ledger, config show, repair --dry-run.",
+        "Wait for that program, or close it. Beside it work: get, list, recall, search, stats, check, doctor, report, health, export, backup, backups, history, state, ledger, config show, repair --dry-run, and what only reads of tiers. If it is `serve`, other programs store through it (docs/service.md).",
     ),
     _Row(ReadOnlyError, ExitCode.DAMAGED, "Run `check` to see what is wrong, then `repair`.", always=True),
     _Row(DamagedError, ExitCode.DAMAGED),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -27,7 +28,7 @@ from synthians_memory.entrypoints.cli.output import Output, tell
 from synthians_memory.entrypoints.cli.program import run
 from synthians_memory.entrypoints.cli.snapshots import FromOption
 from synthians_memory.entrypoints.cli.stores import Place
-from synthians_memory.errors import SynthiansMemoryError
+from synthians_memory.errors import NotAStoreError, SynthiansMemoryError
 from synthians_memory.maintenance.health_place import HealthSettings, configured_settings
 from synthians_memory.maintenance.health_report import HealthReport
 from synthians_memory.maintenance.monitor import Monitor
@@ -76,6 +77,9 @@ def monitor(
     the last pass, as of `health`; a pass that fails is told and logged, and the next one comes all the same.
     """
     place, output = Place.of(context), Output.wanted(as_json)
+    if not os.path.isdir(place.path):
+        # Later a place that is gone is a failing pass, and may be there again at the next one.
+        raise NotAStoreError(f"there is no directory {place.path}", path=place.path)
     configuration = place.configuration
     wish = _Wish(
         configured_settings(configuration, sample=sample, mend=not no_mend, backup=not no_backup),
@@ -107,7 +111,10 @@ async def _monitor(place: Place, wish: _Wish, output: Output) -> int:
     )
     with ending_by_signal() as ending:
         if wish.passes is None:
-            tell("monitoring", f"{place.path}, every {wish.hours:g} hours; Ctrl-C ends it.")
+            tell(
+                "monitoring",
+                f"{place.path}, every {wish.hours:g} {'hour' if wish.hours == 1 else 'hours'}; Ctrl-C ends it.",
+            )
         await _until_ended(asyncio.create_task(watching.run(wish.passes)), ending)
     return codes[-1]
 

@@ -20,6 +20,7 @@ from synthians_memory.entrypoints.grpc_server.proto.synthians.memory.v1 import m
 from synthians_memory.entrypoints.grpc_server.statuses import ADMITTED_KEY, error_in
 from synthians_memory.errors import (
     BatchTooLargeError,
+    InvalidValueError,
     NotAdmittedError,
     ServiceBusyError,
     ServiceError,
@@ -67,6 +68,7 @@ class Connection:
 
     Raises:
         UsageError: a token would go over the network in the clear.
+        InvalidValueError: a target or a token that is none.
     """
 
     def __init__(
@@ -79,6 +81,14 @@ class Connection:
         timeout: float,
         retry_seconds: float,
     ) -> None:
+        if "://" in target:
+            raise InvalidValueError(
+                f"the target {target!r} is a URL", hint='Give host and port alone, such as "127.0.0.1:50053".'
+            )
+        # A file with a token usually ends with a line break.
+        token = None if token is None else token.strip()
+        if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
+            raise InvalidValueError("the token is empty, or has characters that no token has")
         self._secure = tls or root_certificates is not None
         if token is not None and not self._secure and not _is_on_this_machine(target):
             raise UsageError(

@@ -43,6 +43,7 @@ class RemoteMemoryPersistence(RemoteMemories, RemoteAssemblies, RemoteSearches, 
 
     Raises:
         UsageError: a token would go over the network in the clear.
+        InvalidValueError: a target or a token that is none.
     """
 
     def __init__(
