@@ -36,12 +36,12 @@ def named(name: str) -> StoreScenario:
 
 @each_scenario
 def test_a_crash_at_any_call_loses_nothing_acknowledged(scenario: StoreScenario) -> None:
-    assert StoreSweep(scenario).crashes(step=19, seeds=[len(scenario.name)])
+    assert StoreSweep(scenario).crashes(step=29, seeds=[len(scenario.name)])
 
 
 @pytest.mark.parametrize("name", ["a transaction", "recovery", "views are logged", "durable at intervals"])
 def test_a_crash_of_recovery_from_a_crash_loses_nothing(name: str) -> None:
-    assert StoreSweep(named(name)).crashes_of_recovery(step=31, inner_step=21, seeds=[5])
+    assert StoreSweep(named(name)).crashes_of_recovery(step=43, inner_step=29, seeds=[5])
 
 
 def test_a_crash_loses_nothing_where_files_are_synced_one_by_one() -> None:

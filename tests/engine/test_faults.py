@@ -43,12 +43,12 @@ LONG = 3600
 
 @each_scenario
 def test_a_failing_call_loses_nothing_acknowledged(scenario: StoreScenario) -> None:
-    assert StoreSweep(scenario).faults(step=67)
+    assert StoreSweep(scenario).faults(step=97)
 
 
 @each_scenario
 def test_a_failing_read_loses_nothing_acknowledged(scenario: StoreScenario) -> None:
-    assert StoreSweep(scenario).faults(step=61, verbs=READING, policies=["lose_all"])
+    assert StoreSweep(scenario).faults(step=89, verbs=READING, policies=["lose_all"])
 
 
 @pytest.mark.long

@@ -113,12 +113,12 @@ each_scenario = pytest.mark.parametrize("case", [*SCENARIOS, *RESUMED], ids=lamb
 
 @each_scenario
 def test_a_power_cut_leaves_one_of_the_two_models_whole(case: StoreScenario) -> None:
-    assert StoreSweep(case).crashes(step=67, seeds=(0,))
+    assert StoreSweep(case).crashes(step=97, seeds=(0,))
 
 
 @each_scenario
 def test_a_failing_call_leaves_one_of_the_two_models_whole(case: StoreScenario) -> None:
-    assert StoreSweep(case).faults(step=197, policies=["lose_all"])
+    assert StoreSweep(case).faults(step=293, policies=["lose_all"])
 
 
 def test_a_conversion_whose_files_failed_to_be_synced_writes_them_again() -> None:

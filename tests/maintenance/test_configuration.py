@@ -212,7 +212,9 @@ except MissingExtraError as error:
 """
 
 
-@pytest.mark.parametrize("blocked", ["yaml", "pydantic_settings", "pydantic"])
+@pytest.mark.parametrize(
+    "blocked", ["yaml", *(pytest.param(name, marks=pytest.mark.long) for name in ("pydantic_settings", "pydantic"))]
+)
 def test_without_the_extra_only_files_are_missed(blocked: str, home: Home) -> None:
     command = [sys.executable, "-c", WITHOUT.format(blocked=(blocked,)), str(home.store), str(home.path)]
 

@@ -71,7 +71,7 @@ def test_a_file_that_ends_anywhere(sample: Sample, path: str) -> None:
         verify_in_memory(sample, truncated(sample, path, length), turn)
 
 
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("part", range(0, 6, 2))
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
 def test_zeroed_extended_swapped_copied_deleted_older_or_a_folder(sample: Sample, part: int) -> None:
     for turn, rot in list(enumerate(coarse(sample)))[part::6]:

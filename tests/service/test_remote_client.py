@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from served import served
 
 from synthians_memory import ABSENT, MemoryAssembly, MemoryEntry, MemoryPersistence
 from synthians_memory.engine.transaction import Transaction
@@ -75,9 +76,9 @@ def test_methods_are_called_as_the_facades(name: str) -> None:
 
 
 async def test_a_token_as_it_stands_in_a_file_is_taken(tmp_path: Path) -> None:
-    token = "0123456789abcdef"
-    with served(lambda: MemoryPersistence(tmp_path), token=token) as port:
-        async with RemoteMemoryPersistence(f"127.0.0.1:{port}", token=f"{token}\r\n") as remote:
+    written = "0123456789abcdef\r\n"
+    with served(lambda: MemoryPersistence(tmp_path), token=written.strip()) as port:
+        async with RemoteMemoryPersistence(f"127.0.0.1:{port}", token=written) as remote:
             assert await remote.list_memories() == []
 
 

@@ -111,10 +111,8 @@ async def _monitor(place: Place, wish: _Wish, output: Output) -> int:
     )
     with ending_by_signal() as ending:
         if wish.passes is None:
-            tell(
-                "monitoring",
-                f"{place.path}, every {wish.hours:g} {'hour' if wish.hours == 1 else 'hours'}; Ctrl-C ends it.",
-            )
+            every = "hour" if wish.hours == 1 else f"{wish.hours:g} hours"
+            tell("monitoring", f"{place.path}, every {every}; Ctrl-C ends it.")
         await _until_ended(asyncio.create_task(watching.run(wish.passes)), ending)
     return codes[-1]
 
