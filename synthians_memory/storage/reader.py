@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from synthians_memory.errors import disk_error
@@ -79,7 +79,9 @@ class LocalReader:
             self._siblings.discard(self)
             os.close(descriptor)
 
-    def __del__(self) -> None:
-        # Where opening it was refused, there is nothing to close.
-        if getattr(self, "_descriptor", -1) >= 0:
-            os.close(self._descriptor)
+    def __del__(self, _close: Callable[[int], None] = os.close) -> None:
+        # Where opening it was refused, there is nothing to close. Whoever is let go in one circle with it may close it
+        # afterwards, and must not meet a number that stands for something else by then.
+        descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
+        if descriptor >= 0:
+            _close(descriptor)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -451,6 +452,19 @@ class TestWhatTheSystemRefuses:
 
 
 class TestDescriptors:
+    def test_a_reader_that_the_collector_ends_before_its_owner_is_closed_once(
+        self, store: Path, backend: LocalBackend
+    ) -> None:
+        (store / "a").write_bytes(b"content")
+        reader: Any = backend.open_read("a")
+        number = reader._descriptor
+        reader.__del__()
+        other = os.open(store / "a", os.O_RDONLY)
+        assert other == number
+        reader.close()
+        assert os.read(other, 7) == b"content"
+        os.close(other)
+
     def test_none_is_left_after_many_openings(self, store: Path, tmp_path: Path) -> None:
         before = descriptors()
         for number in range(60):
