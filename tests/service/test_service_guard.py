@@ -200,7 +200,7 @@ async def test_a_call_without_a_deadline_gets_the_services(tmp_path: Path, monke
     async def never(*_: object, **__: object) -> None:
         await asyncio.sleep(3600)
 
-    bounds = Bounds(deadline=0.2)
+    bounds = Bounds(deadline=1.0)
     async with (
         serving(tmp_path, bounds=bounds) as (port, store),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
@@ -210,7 +210,7 @@ async def test_a_call_without_a_deadline_gets_the_services(tmp_path: Path, monke
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.Flush(wire.FlushRequest())
         assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert "0.2 seconds" in (raised.value.details() or "")
+        assert "1 seconds" in (raised.value.details() or "")
         monkeypatch.setattr(store, "adopt", never)
         async with client(port, timeout=0.1) as remote:
             with pytest.raises(ServiceTimeoutError):
@@ -218,7 +218,7 @@ async def test_a_call_without_a_deadline_gets_the_services(tmp_path: Path, monke
         # A stream has it for each of its steps, not for all.
         stream = stub.SaveMemories()
         for _ in range(6):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.25)
             await stream.write(wire.SaveMemoriesRequest(memories=[wire.Memory(content="x")]))
             await stream.read()
         assert await asyncio.wait_for(stream.code(), 20) is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -546,8 +546,7 @@ async def test_a_critical_event_that_cannot_be_written_is_told_and_not_lost(
         await tiers.push_event(event(1, critical=True))
     with pytest.raises(DiskFullError):
         await tiers.migrate()
-    await asyncio.sleep(0.01)
-    assert isinstance(tiers.last_error, DiskFullError)
+    await until(lambda: isinstance(tiers.last_error, DiskFullError))
     disk.full = False
     await tiers.push_event(event(2, critical=True))
     assert sorted(ids(await tiers.working.get_events())) == ["e1", "e2"]
