@@ -54,8 +54,7 @@ class _Timer:
             self.timeout.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
 
-# Its stubs alone are generic.
-class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+class Guard(grpc.aio.ServerInterceptor):
     """Admits calls and sees them through; used by the event loop of one server.
 
     Args:
